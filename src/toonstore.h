@@ -1,0 +1,492 @@
+/*
+ * toonstore.h - the public store.
+ *
+ * A store is a directory whose log, `db.toon`, is readable TOON text. One
+ * process writes it at a time (a lock sees to that); inside that process any
+ * number of threads read, and readers never wait for a writer.
+ *
+ * How to read this manual
+ *   - Every function may be called from every thread, but for toon_close(),
+ *     which must be the last call on its store.
+ *   - A function that can fail returns a toon_err and fills its last
+ *     arguments only on TOON_OK. On any other result they are left alone and
+ *     the store is unchanged, unless a comment says otherwise.
+ *   - A toon_slice borrows: the bytes belong to the caller and are needed
+ *     only until the call returns. What the library hands out says how long
+ *     it lives.
+ *   - Keys and values are bytes, any bytes; both may be empty.
+ *   - Times are milliseconds since the Unix epoch.
+ *   - An expired key is absent for every function, from the millisecond on
+ *     that its expiry names.
+ *   - "Changing" calls return after their bytes are in the kernel, so an
+ *     acknowledged change survives `kill -9`. What survives a power cut is
+ *     the choice of toon_options.sync.
+ *
+ * The format of the files is FORMAT.md's.
+ */
+#ifndef TOONSTORE_H
+#define TOONSTORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TOONSTORE_VERSION_MAJOR 0
+#define TOONSTORE_VERSION_MINOR 1
+#define TOONSTORE_VERSION_PATCH 0
+#define TOONSTORE_VERSION       "0.1.0"
+
+#if defined(__GNUC__)
+#define TOON_API __attribute__((visibility("default")))
+#else
+#define TOON_API
+#endif
+
+/* ------------------------------------------------------------------ errors */
+
+/* One list makes the enum and the texts of toon_strerror(). */
+#define TOON_ERRORS(X)                                                         \
+    X(TOON_OK, "ok")                                                           \
+    X(TOON_NOT_FOUND, "no such key")                                           \
+    X(TOON_EXISTS, "the key exists already")                                   \
+    X(TOON_TOO_LARGE, "the key or the value is over its size limit")           \
+    X(TOON_FULL, "no space left for the store")                                \
+    X(TOON_CORRUPT, "damaged data")                                            \
+    X(TOON_IO, "the disk failed")                                              \
+    X(TOON_LOCKED, "another process has the store open")                       \
+    X(TOON_READ_ONLY, "the store is read-only")                                \
+    X(TOON_INVALID, "invalid argument")                                        \
+    X(TOON_NO_MEMORY, "out of memory")                                         \
+    X(TOON_CLOSED, "the store is closed")                                      \
+    X(TOON_CONFLICT, "the key changed in between")                             \
+    X(TOON_VERSION, "a file format this program does not know")
+
+typedef enum toon_err {
+
+#define TOON_ERROR_NAME(name, text) name,
+    TOON_ERRORS(TOON_ERROR_NAME)
+#undef TOON_ERROR_NAME
+} toon_err;
+
+/* A short text, static; never NULL, also for values that are no error. */
+TOON_API const char *toon_strerror(toon_err err);
+
+/*
+ * What is known of the last failure in this thread. Set by every call that
+ * returns something other than TOON_OK, NOT_FOUND, EXISTS or CONFLICT.
+ */
+typedef struct toon_error {
+    toon_err err;
+    int sys_errno;  /* 0 where no system call failed */
+    int64_t offset; /* in the file at `path`; -1 where there is none */
+    char path[256]; /* "" where no file is concerned; long paths are cut */
+    char text[512]; /* a sentence for people: what happened, what to do */
+} toon_error;
+
+/* Valid until this thread's next failing call. Never NULL. */
+TOON_API const toon_error *toon_last_error(void);
+
+/* ------------------------------------------------------------------ slices */
+
+/* Borrowed bytes. `data` may be NULL where `size` is 0. */
+typedef struct toon_slice {
+    const char *data;
+    size_t size;
+} toon_slice;
+
+static inline toon_slice toon_bytes(const void *data, size_t size) {
+    toon_slice slice = {(const char *)data, size};
+    return slice;
+}
+
+/* The bytes of a C string without its NUL. */
+static inline toon_slice toon_str(const char *text) {
+    return toon_bytes(text, strlen(text));
+}
+
+/* -------------------------------------------------------------- open, close */
+
+typedef struct toon_store toon_store;
+
+/* When fdatasync(2) is called; see FORMAT.md, "Durability". */
+typedef enum toon_sync_policy {
+    TOON_SYNC_EVERYSEC = 0, /* about once a second, by a thread of the store */
+    TOON_SYNC_ALWAYS,       /* before a changing call returns */
+    TOON_SYNC_NO,           /* on toon_sync() and toon_close() alone */
+} toon_sync_policy;
+
+typedef enum toon_cache_policy {
+    TOON_CACHE_S3FIFO = 0, /* S3-FIFO (Yang et al., SOSP '23) */
+    TOON_CACHE_LRU,        /* least recently used goes first */
+    TOON_CACHE_NONE,       /* every read goes to the log */
+} toon_cache_policy;
+
+typedef enum toon_message_level {
+    TOON_NOTE,    /* something worth knowing, e.g. a torn tail was cut */
+    TOON_WARNING, /* something a person should look at */
+} toon_message_level;
+
+/* Told of what no return value can say. Called without locks of the store. */
+typedef void toon_message_fn(void *arg, toon_message_level level,
+                             const char *text);
+
+enum {
+    TOON_OPEN_READ_ONLY = 1 << 0, /* refuse changes with TOON_READ_ONLY */
+    TOON_OPEN_NO_CREATE = 1 << 1, /* TOON_NOT_FOUND if there is no store */
+};
+
+#define TOON_KEY_SIZE_LIMIT   ((size_t)64 * 1024)
+#define TOON_VALUE_SIZE_LIMIT ((size_t)512 * 1024 * 1024)
+
+/* All zero is a good default for every field. */
+typedef struct toon_options {
+    unsigned flags;
+    toon_sync_policy sync;
+    toon_cache_policy cache_policy;
+    size_t cache_bytes_max;   /* 0: 64 MiB */
+    size_t cache_entries_max; /* 0: no limit but the bytes */
+    size_t key_size_max;      /* 0: TOON_KEY_SIZE_LIMIT, which is the most */
+    size_t value_size_max;    /* 0: TOON_VALUE_SIZE_LIMIT, which is the most */
+    uint64_t store_size_max;  /* bytes of the log; 0: no limit */
+    toon_message_fn *message; /* NULL: nobody is told */
+    void *message_arg;
+} toon_options;
+
+/*
+ * Opens the store in directory `dir`, made if it is missing (its parent must
+ * exist). `options` may be NULL. After a crash the log's tail is read back
+ * first: everything that was acknowledged as durable is there, a torn end is
+ * cut off, kept beside the log and reported as a message.
+ *
+ * TOON_LOCKED: another process has it; the error's text names its pid.
+ * TOON_CORRUPT: damage below what was durable; nothing was written.
+ * TOON_VERSION: a newer or foreign file; nothing was written.
+ * TOON_NOT_FOUND (with TOON_OPEN_NO_CREATE), TOON_INVALID, TOON_IO,
+ * TOON_FULL, TOON_NO_MEMORY.
+ */
+TOON_API toon_err toon_open(const char *dir, const toon_options *options,
+                            toon_store **out);
+
+/*
+ * Syncs, writes the index, unlocks, frees. Returns the first failure of a
+ * write or sync that the store ever met, so that nobody can miss it. The
+ * store is gone afterwards whatever is returned. Values that are still
+ * pinned stay readable until they are released. NULL is allowed.
+ */
+TOON_API toon_err toon_close(toon_store *store);
+
+/* ----------------------------------------------------------------- reading */
+
+/*
+ * Modes are those of stat(2), permission bits and, for a symbolic link,
+ * S_IFLNK (0120777). 0 stands for "the default", and is not stored.
+ */
+#define TOON_MODE_SYMLINK 0120777u
+
+typedef struct toon_meta {
+    int64_t written_ms; /* time of the last change, or as set by touch(1) */
+    int64_t expires_ms; /* 0: never */
+    uint64_t version;   /* another after every change of the key; never 0 */
+    uint32_t mode;
+} toon_meta;
+
+/* A pinned value. The bytes are followed by a NUL that `size` leaves out. */
+typedef struct toon_value {
+    const char *data;
+    size_t size;
+    toon_meta meta;
+    void *pin; /* the library's own */
+} toon_value;
+
+/*
+ * The value, without a copy where it is cached. It stays readable, and the
+ * same, until toon_value_release(), whatever happens to the key or the store.
+ * TOON_NOT_FOUND, TOON_CORRUPT (this key's record is damaged; others are
+ * served), TOON_IO, TOON_NO_MEMORY.
+ */
+TOON_API toon_err toon_get(toon_store *store, toon_slice key, toon_value *out);
+
+/* Gives the pin back. A zeroed or released value is allowed. */
+TOON_API void toon_value_release(toon_value *value);
+
+/* Another pin on the same bytes; both must be released. */
+TOON_API void toon_value_share(const toon_value *value, toon_value *out);
+
+/*
+ * Copies the first min(size, capacity) bytes of the value to `buffer`, sets
+ * *size to the value's whole size. Allocates nothing when the value is cached.
+ */
+TOON_API toon_err toon_read(toon_store *store, toon_slice key, void *buffer,
+                            size_t capacity, size_t *size);
+
+typedef struct toon_key_stat {
+    size_t size; /* of the value, bytes */
+    toon_meta meta;
+} toon_key_stat;
+
+TOON_API toon_err toon_stat_key(toon_store *store, toon_slice key,
+                                toon_key_stat *out);
+
+/*
+ * A reader of several keys sees all of a batch or nothing of it:
+ *   do { seen = toon_batches_seen(store); ...read... }
+ *   while (toon_batches_seen(store) != seen);
+ * Waits while a batch is being applied by another thread.
+ */
+TOON_API uint64_t toon_batches_seen(toon_store *store);
+
+/* ---------------------------------------------------------------- changing */
+
+/*
+ * All of these: TOON_READ_ONLY (opened so, or after a failed sync),
+ * TOON_TOO_LARGE, TOON_FULL (no room on the disk or in store_size_max),
+ * TOON_IO, TOON_NO_MEMORY; on each of them nothing has changed.
+ */
+
+enum {
+    TOON_SET_IF_ABSENT = 1 << 0,   /* else TOON_EXISTS */
+    TOON_SET_IF_PRESENT = 1 << 1,  /* else TOON_NOT_FOUND */
+    TOON_SET_KEEP_EXPIRY = 1 << 2, /* expires_ms is ignored */
+    TOON_SET_MODE = 1 << 3,        /* store `mode`; else permission bits stay
+                                      and a symbolic link becomes a file */
+};
+
+typedef struct toon_set_options {
+    unsigned flags;
+    uint32_t mode;       /* with TOON_SET_MODE; 0: the default */
+    int64_t expires_ms;  /* 0: never */
+    int64_t written_ms;  /* 0: now */
+    uint64_t if_version; /* not 0: the key must be there with this version,
+                            else TOON_CONFLICT */
+    toon_value *old;     /* not NULL: receives the value before, pinned; also
+                            on TOON_EXISTS; `pin` is NULL where there was
+                            none */
+} toon_set_options;
+
+/* Replaces the value whole. `options` may be NULL. */
+TOON_API toon_err toon_set(toon_store *store, toon_slice key, toon_slice value,
+                           const toon_set_options *options);
+
+/*
+ * Adds bytes to the end; an absent key is created. Expiry and mode stay.
+ * Costs what is appended, not what is there. *size (may be NULL) is the new
+ * size of the value.
+ */
+TOON_API toon_err toon_append(toon_store *store, toon_slice key,
+                              toon_slice bytes, size_t *size);
+
+/*
+ * TOON_NOT_FOUND if it is not there. With `if_version` not 0: TOON_CONFLICT
+ * unless the key has that version. `old` as in toon_set_options, may be NULL.
+ */
+TOON_API toon_err toon_delete(toon_store *store, toon_slice key,
+                              uint64_t if_version, toon_value *old);
+
+enum {
+    TOON_RENAME_NO_REPLACE = 1 << 0, /* else TOON_EXISTS */
+    TOON_RENAME_EXCHANGE = 1 << 1,   /* both must be there; they swap */
+};
+
+/*
+ * Gives the value, its expiry and its mode to key `to`, in one batch and
+ * without a copy of the value. TOON_NOT_FOUND if `from` is not there. A key
+ * renamed to itself is left as it is.
+ */
+TOON_API toon_err toon_rename(toon_store *store, toon_slice from, toon_slice to,
+                              unsigned flags);
+
+enum {
+    TOON_META_EXPIRES = 1 << 0,
+    TOON_META_WRITTEN = 1 << 1,
+    TOON_META_MODE = 1 << 2,
+};
+
+/*
+ * Changes what `what` names and leaves the value: expiry (0: never; a time
+ * that has passed deletes the key), time of the last change, mode. Does not
+ * count as a change of the value: written_ms stays unless it is named.
+ */
+TOON_API toon_err toon_set_meta(toon_store *store, toon_slice key,
+                                unsigned what, const toon_meta *meta);
+
+/* The ancestor's PUT: the key is the new row number, in decimal digits; row
+ * numbers are never used twice. A key of that name that was set by hand is
+ * passed over, never replaced. */
+TOON_API toon_err toon_add(toon_store *store, toon_slice value, uint64_t *row);
+
+/* Removes every key, by a new empty log. Refused inside a batch. */
+TOON_API toon_err toon_clear(toon_store *store);
+
+/* ----------------------------------------------------------------- batches */
+
+/*
+ * Many changes, all or none, also across a crash. Between begin and commit
+ * the changing calls of THIS THREAD join the batch; other threads' changes
+ * wait, so keep it short. Single reads by others may see a part of it,
+ * toon_batches_seen() tells them. Batches do not nest: TOON_INVALID.
+ *
+ * A changing call that fails inside a batch leaves the batch as it was; the
+ * caller decides whether to commit or to cancel.
+ */
+TOON_API toon_err toon_batch_begin(toon_store *store);
+
+/* On any error nothing of the batch has happened. */
+TOON_API toon_err toon_batch_commit(toon_store *store);
+
+/* Undoes what the batch did so far and ends it. */
+TOON_API void toon_batch_cancel(toon_store *store);
+
+/*
+ * For servers: between begin and end, the changes of this thread are applied
+ * at once and visible at once, but written together by toon_gather_end() (or
+ * earlier, with another thread's change). They must not be acknowledged to
+ * anybody before it returns TOON_OK. If it fails, all changes since begin
+ * that were not written are undone. May be left open for a loop turn; readers
+ * and writers of other threads are not held up.
+ */
+TOON_API void toon_gather_begin(toon_store *store);
+TOON_API toon_err toon_gather_end(toon_store *store);
+
+/* -------------------------------------------------------- scanning, ranges */
+
+typedef struct toon_scan_options {
+    const char *match; /* glob as Redis's KEYS: * ? [a-z] [^x] \x; NULL: all */
+    size_t match_size; /* bytes of `match` */
+    size_t count;      /* about how many keys to look at; 0: 10 */
+    bool with_stat;    /* `stat` is filled for the callback */
+} toon_scan_options;
+
+/* Return false to stop. `key` and `stat` live until the callback returns.
+ * `stat` is NULL unless asked for. Calls into the store are allowed. */
+typedef bool toon_key_fn(void *arg, toon_slice key, const toon_key_stat *stat);
+
+/*
+ * Visits about `count` keys and moves *cursor on; start with 0, done when it
+ * is 0 again. In no order. A key that is there from the first to the last
+ * call is visited at least once (here: exactly once, unless it is renamed),
+ * whatever changes meanwhile. A stop by the callback ends the call after
+ * the key that it refused, of which the cursor may show the rest again.
+ */
+TOON_API toon_err toon_scan(toon_store *store, uint64_t *cursor,
+                            const toon_scan_options *options, toon_key_fn *fn,
+                            void *arg);
+
+/* Does `key` match the glob `pattern`, by Redis's rules? */
+TOON_API bool toon_glob_match(toon_slice pattern, toon_slice key);
+
+typedef struct toon_range_options {
+    toon_slice prefix; /* only keys that start so */
+    toon_slice from;   /* only keys >= this, in byte order */
+    size_t limit;      /* at most so many keys; 0: no limit */
+    bool with_stat;
+} toon_range_options;
+
+/*
+ * Visits keys in byte order. What is there throughout is visited exactly
+ * once. The first call builds an ordered index of all keys (about 1 s for two
+ * million); it is kept up to date from then on, and a call costs what it
+ * visits.
+ */
+TOON_API toon_err toon_range(toon_store *store,
+                             const toon_range_options *options, toon_key_fn *fn,
+                             void *arg);
+
+/* ---------------------------------------------------------------- watching */
+
+typedef enum toon_change_kind {
+    TOON_CHANGE_SET = 0, /* a new value, whole */
+    TOON_CHANGE_APPEND,  /* the value grew at its end */
+    TOON_CHANGE_META,    /* expiry, time or mode; not the value */
+    TOON_CHANGE_DELETE,
+    TOON_CHANGE_EXPIRE, /* removed by the background cycle */
+    TOON_CHANGE_CLEAR,  /* every key is gone; `key` is empty */
+} toon_change_kind;
+
+typedef struct toon_change {
+    toon_change_kind kind;
+    toon_slice key;     /* lives until the callback returns */
+    bool existed;       /* the key was there before */
+    const void *origin; /* the mark of the thread that made it, or NULL */
+} toon_change;
+
+/*
+ * Called once for each change after it was written and before its call
+ * returns (before toon_gather_end() returns), in the order of the log, by a
+ * thread that writes, without locks that reads need. It must not change the
+ * store and should be quick. RENAME is a DELETE and a SET.
+ */
+typedef void toon_watch_fn(void *arg, const toon_change *change);
+
+/* The watch ends with the store or with toon_unwatch(), after which fn is not
+ * called any more. *id is never 0. */
+TOON_API toon_err toon_watch(toon_store *store, toon_watch_fn *fn, void *arg,
+                             uint64_t *id);
+TOON_API void toon_unwatch(toon_store *store, uint64_t id);
+
+/* Marks this thread's changes from now on, so that a watcher knows its own.
+ * Returns the mark before. */
+TOON_API const void *toon_thread_origin(const void *origin);
+
+/* -------------------------------------------------- care, figures, checking */
+
+/* All that was acknowledged before this call is durable when it returns
+ * TOON_OK. A failure makes the store read-only: TOON_IO, from then on. */
+TOON_API toon_err toon_sync(toon_store *store);
+
+typedef struct toon_stats {
+    uint64_t keys;          /* expired ones that are not yet removed count */
+    uint64_t keys_expiring; /* with an expiry */
+    uint64_t keys_expired;  /* removed by expiry since opening */
+    uint64_t rows;          /* records in the log */
+    uint64_t row_base;      /* row number of the first one */
+    uint64_t log_bytes;
+    uint64_t live_bytes; /* records that a live key needs; an estimate */
+    uint64_t unsynced_bytes;
+    uint64_t torn_bytes; /* cut from the tail at opening */
+    uint64_t changes;    /* since opening */
+    uint64_t syncs;
+    int64_t last_sync_ms; /* also the time of opening */
+    bool read_only;
+    toon_err failure;     /* the write or sync failure that made it so */
+    uint64_t table_bytes; /* memory of the key table */
+    uint64_t order_bytes; /* of the ordered index; 0: not built */
+    uint64_t cache_hits, cache_misses, cache_insertions, cache_evictions;
+    uint64_t cache_entries, cache_bytes, cache_bytes_max;
+    uint64_t read_hits, read_misses; /* keys found, not found */
+} toon_stats;
+
+TOON_API void toon_stat(toon_store *store, toon_stats *out);
+
+typedef struct toon_check_report {
+    uint64_t rows, live_keys, marks, log_bytes;
+    uint64_t damaged;    /* places below the durable length */
+    uint64_t torn_bytes; /* at the end; opening would cut them */
+    bool index_usable;   /* db.toon.idx fits the log */
+} toon_check_report;
+
+/* Told of each damaged place, and (offset -1) of other findings. */
+typedef void toon_finding_fn(void *arg, int64_t offset, const char *text);
+
+/* done and total in bytes; called a few hundred times at most. */
+typedef void toon_progress_fn(void *arg, uint64_t done, uint64_t total);
+
+/*
+ * Reads every byte of the store in `dir` and writes nothing. TOON_OK: sound
+ * (a torn end is not damage). TOON_CORRUPT: damaged, the report says how
+ * badly and is filled. TOON_LOCKED: a process has it open. Callbacks may be
+ * NULL.
+ */
+TOON_API toon_err toon_check(const char *dir, toon_finding_fn *finding,
+                             toon_progress_fn *progress, void *arg,
+                             toon_check_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
