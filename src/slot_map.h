@@ -52,8 +52,8 @@ void toon_slot_map_prefetch(const toon_slot_map *map, uint64_t hash);
  * changed. */
 bool toon_slot_map_add(toon_slot_map *map, uint64_t hash, uint64_t payload);
 
-/* Writer: makes sure that the next `count` adds of any hashes cannot fail for
- * want of memory. */
+/* Writer: makes sure that the next `count` adds to the shard of `hash`, of any
+ * hashes, cannot fail for want of memory. False: no memory. */
 bool toon_slot_map_reserve(toon_slot_map *map, uint64_t hash, size_t count);
 
 /* Writer. Replaces old_payload by payload in place; never fails if it is

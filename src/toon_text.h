@@ -38,4 +38,12 @@ bool toon_text_decoded_size(toon_slice text, size_t *size);
 /* `out` has room for that. False as above. */
 bool toon_text_decode(char *out, toon_slice text);
 
+/* Does the text stand for these bytes? Decodes nothing to memory. */
+bool toon_text_equals(toon_slice text, toon_slice value);
+
+/* Is the text what toon_text_encode() writes for the string it stands for, as
+ * a cell, as a key? */
+bool toon_text_cell_is_canonical(toon_slice text);
+bool toon_text_key_is_canonical(toon_slice text);
+
 #endif

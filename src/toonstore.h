@@ -131,7 +131,7 @@ typedef enum toon_message_level {
     TOON_WARNING, /* something a person should look at */
 } toon_message_level;
 
-/* Told of what no return value can say. Called without locks of the store. */
+/* Told of what no return value can say. It must not call the store. */
 typedef void toon_message_fn(void *arg, toon_message_level level,
                              const char *text);
 
@@ -409,8 +409,10 @@ typedef enum toon_change_kind {
 
 typedef struct toon_change {
     toon_change_kind kind;
-    toon_slice key;     /* lives until the callback returns */
-    bool existed;       /* the key was there before */
+    toon_slice key; /* lives until the callback returns */
+    bool existed;   /* the key was there before */
+    uint64_t
+        version; /* toon_meta.version after it; 0: absent now, or unknown */
     const void *origin; /* the mark of the thread that made it, or NULL */
 } toon_change;
 

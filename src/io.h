@@ -1,0 +1,91 @@
+/*
+ * io.h - the disk, behind a small seam.
+ *
+ * Everything that the store does to files goes through one `struct toon_io`,
+ * so that tests put a disk behind it that refuses, tears, loses and lies.
+ * Names are relative to the store's directory, which is held open.
+ *
+ * Knows system calls; must never know formats.
+ */
+#ifndef TOON_IO_H
+#define TOON_IO_H
+
+#include "bytes.h"
+
+#include <fcntl.h>
+#include <sys/types.h>
+
+/* As the system calls of these names: -1 and errno on failure. */
+typedef struct toon_io {
+    int (*open_at)(int dir_fd, const char *name, int flags, mode_t mode);
+    int (*close)(int fd);
+    ssize_t (*pread)(int fd, void *buf, size_t size, off_t offset);
+    ssize_t (*pwrite)(int fd, const void *buf, size_t size, off_t offset);
+    int (*sync)(int fd); /* fdatasync(2), or fsync(2) of a directory */
+    int (*truncate)(int fd, off_t size);
+    int (*allocate)(int fd, off_t offset, off_t size); /* size is kept */
+    int (*rename_at)(int dir_fd, const char *from, const char *to);
+    int (*unlink_at)(int dir_fd, const char *name);
+    void *(*map)(int fd, size_t size); /* read-only, shared */
+    int (*unmap)(void *at, size_t size);
+} toon_io;
+
+extern const toon_io toon_io_system;
+
+/* One open file of the store; what messages and errors need goes with it. */
+typedef struct toon_file {
+    const toon_io *io;
+    int fd;         /* -1: none */
+    char path[256]; /* for people; long ones are cut */
+} toon_file;
+
+/* The directory of a store. */
+typedef struct toon_dir {
+    const toon_io *io;
+    int fd;
+    char path[200];
+} toon_dir;
+
+/* TOON_NOT_FOUND if there is no such directory and `create` is false. */
+toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
+                       toon_dir *out);
+void toon_dir_close(toon_dir *dir);
+toon_err toon_dir_sync(const toon_dir *dir);
+toon_err toon_dir_rename(const toon_dir *dir, const char *from, const char *to);
+/* A missing name is fine. */
+toon_err toon_dir_unlink(const toon_dir *dir, const char *name);
+
+/* TOON_NOT_FOUND if it is not there and O_CREAT is not among the flags. */
+toon_err toon_file_open(const toon_dir *dir, const char *name, int flags,
+                        toon_file *out);
+void toon_file_close(toon_file *file);
+toon_err toon_file_size(const toon_file *file, uint64_t *size);
+
+/* Reads all of `size` bytes; the end of the file before that is
+ * TOON_CORRUPT. Interrupted and short calls go on. */
+toon_err toon_file_read(const toon_file *file, void *buf, size_t size,
+                        uint64_t offset);
+toon_err toon_file_write(const toon_file *file, const void *buf, size_t size,
+                         uint64_t offset);
+toon_err toon_file_sync(const toon_file *file);
+toon_err toon_file_truncate(const toon_file *file, uint64_t size);
+
+/* Room on the disk for those bytes without changing the file's size. A file
+ * system that cannot reserve is TOON_OK. */
+toon_err toon_file_allocate(const toon_file *file, uint64_t offset,
+                            uint64_t size);
+
+/* A failure of this file, told with the system's errno as it stands. */
+toon_err toon_file_fail(const toon_file *file, int64_t offset,
+                        const char *what);
+
+/*
+ * A read-only mapping. A disk error under it does not end the process: the
+ * page reads as zeros from then on (io.c catches SIGBUS for addresses of such
+ * mappings), so that its records fail their CRC and are read again by calls,
+ * which tell the error. NULL if the system refuses; reads then go by calls.
+ */
+void *toon_file_map(const toon_file *file, size_t size);
+void toon_file_unmap(const toon_io *io, void *at, size_t size);
+
+#endif

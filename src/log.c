@@ -1,0 +1,358 @@
+/*
+ * log.c - db.toon as bytes: header, gather buffer, mapping, sync.
+ *
+ * Knows the file's header and the lines' framing; must never know what keys
+ * mean.
+ */
+#include "log.h"
+
+#include "epoch.h"
+#include "error.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static const char magic[8] = {'T', 'O', 'O', 'N', '0', '0', '1', '\n'};
+
+enum { FORMAT_VERSION = 2, ANCESTOR_VERSION = 1 };
+
+/* Blocks are reserved in steps of an eighth of the log between these. */
+#define RESERVE_STEP_MIN ((uint64_t)1 << 20)
+#define RESERVE_STEP_MAX ((uint64_t)64 << 20)
+
+/* A mapping reaches past the file's end, so that a growing log is seldom
+ * mapped anew: addresses cost nothing. */
+#define MAP_SIZE_MIN ((uint64_t)64 << 20)
+
+/* A gather buffer that grew past this is given back after the write. */
+#define GATHER_KEEP_MAX ((size_t)4 << 20)
+
+struct toon_log_map {
+    const toon_io *io;
+    char *at;
+    uint64_t size;
+};
+
+static toon_err fail_at(const toon_log *log, toon_err err, uint64_t offset,
+                        const char *what) {
+    toon_where where = {log->file.path, (int64_t)offset, 0};
+    return toon_fail(err, where, "%s: %s", log->file.path, what);
+}
+
+/* ----------------------------------------------------------------- mapping */
+
+static void free_map(void *arg) {
+    toon_log_map *map = arg;
+    toon_file_unmap(map->io, map->at, map->size);
+    free(map);
+}
+
+/* Without a mapping, or with one that is too short, reads go by calls, so a
+ * failure here is none. */
+static void map_up_to(toon_log *log, uint64_t size) {
+    toon_log_map *old = atomic_load(&log->map);
+    if (old != NULL && old->size >= size)
+        return;
+    uint64_t wanted = size * 2 < MAP_SIZE_MIN ? MAP_SIZE_MIN : size * 2;
+    toon_log_map *map = malloc(sizeof *map);
+    if (map == NULL)
+        return;
+    map->io = log->file.io;
+    map->size = wanted;
+    map->at = toon_file_map(&log->file, wanted);
+    if (map->at == NULL) {
+        free(map);
+        return;
+    }
+    atomic_store(&log->map, map);
+    if (old != NULL)
+        toon_epoch_retire(free_map, old);
+}
+
+/* ----------------------------------------------------------- create, open */
+
+toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
+                         uint32_t salt) {
+    toon_buf text = {0};
+    toon_file file;
+    char numbers[8];
+    toon_put_u32(numbers, FORMAT_VERSION);
+    toon_put_u32(numbers + 4, 0);
+    toon_buf_append(&text, magic, sizeof magic);
+    toon_buf_append(&text, numbers, sizeof numbers);
+    toon_headline_encode(&text, base, salt);
+    if (text.failed)
+        return toon_fail_memory();
+    toon_err err = toon_file_open(dir, name, O_RDWR | O_CREAT | O_TRUNC, &file);
+    if (err == TOON_OK) {
+        err = toon_file_write(&file, text.data, text.size, 0);
+        if (err == TOON_OK)
+            err = toon_file_sync(&file);
+        toon_file_close(&file);
+    }
+    toon_buf_free(&text);
+    return err;
+}
+
+static toon_err check_header(toon_log *log, uint64_t size) {
+    char header[TOON_LOG_HEADER_SIZE];
+    if (size < sizeof header)
+        return fail_at(log, TOON_CORRUPT, size,
+                       "shorter than its header; not a store's log");
+    toon_err err = toon_file_read(&log->file, header, sizeof header, 0);
+    if (err != TOON_OK)
+        return err;
+    if (memcmp(header, magic, sizeof magic) != 0)
+        return fail_at(log, TOON_CORRUPT, 0,
+                       "does not start with TOON001; not a store's log");
+    uint32_t version = toon_get_u32(header + 8);
+    if (version == ANCESTOR_VERSION)
+        return fail_at(log, TOON_VERSION, 8,
+                       "is of version 1, raw rows without keys, which this "
+                       "program does not open; it was left untouched");
+    if (version != FORMAT_VERSION)
+        return fail_at(log, TOON_VERSION, 8,
+                       "is of a version this program does not know; it was "
+                       "left untouched");
+    log->row_hint = toon_get_u32(header + 12);
+    return TOON_OK;
+}
+
+static toon_err check_headline(toon_log *log, uint64_t size) {
+    char start[512];
+    uint64_t rest = size - TOON_LOG_HEADER_SIZE;
+    size_t count = rest < sizeof start ? (size_t)rest : sizeof start;
+    size_t line_size;
+    toon_err err =
+        toon_file_read(&log->file, start, count, TOON_LOG_HEADER_SIZE);
+    if (err != TOON_OK)
+        return err;
+    if (toon_headline_parse(toon_bytes(start, count), &log->base, &log->salt,
+                            &line_size) != RECORD_OK)
+        return fail_at(log, TOON_CORRUPT, TOON_LOG_HEADER_SIZE,
+                       "the first comment line is damaged; nothing was "
+                       "written");
+    log->first = TOON_LOG_HEADER_SIZE + line_size;
+    return TOON_OK;
+}
+
+toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
+                       toon_log **out) {
+    toon_log *log = calloc(1, sizeof *log);
+    uint64_t size = 0;
+    if (log == NULL)
+        return toon_fail_memory();
+    toon_err err =
+        toon_file_open(dir, name, read_only ? O_RDONLY : O_RDWR, &log->file);
+    if (err == TOON_OK)
+        err = toon_file_size(&log->file, &size);
+    if (err == TOON_OK)
+        err = check_header(log, size);
+    if (err == TOON_OK)
+        err = check_headline(log, size);
+    if (err != TOON_OK) {
+        toon_log_free(log);
+        return err;
+    }
+    atomic_store(&log->written, size);
+    log->allocated = size;
+    map_up_to(log, size);
+    *out = log;
+    return TOON_OK;
+}
+
+void toon_log_free(toon_log *log) {
+    if (log == NULL)
+        return;
+    toon_log_map *map = atomic_load(&log->map);
+    if (map != NULL)
+        free_map(map);
+    /* Blocks past the end were only reserved; an error loses nothing. */
+    if (log->file.fd >= 0 && log->allocated > atomic_load(&log->written))
+        (void)toon_file_truncate(&log->file, atomic_load(&log->written));
+    toon_file_close(&log->file);
+    toon_buf_free(&log->gather);
+    free(log);
+}
+
+/* --------------------------------------------------------------- appending */
+
+static toon_err allocate_up_to(toon_log *log, uint64_t size) {
+    if (size <= log->allocated)
+        return TOON_OK;
+    uint64_t step = log->allocated / 8;
+    if (step < RESERVE_STEP_MIN)
+        step = RESERVE_STEP_MIN;
+    if (step > RESERVE_STEP_MAX)
+        step = RESERVE_STEP_MAX;
+    uint64_t target = size + step;
+    toon_err err =
+        toon_file_allocate(&log->file, log->allocated, target - log->allocated);
+    if (err == TOON_FULL) { /* a nearly full disk: just what is needed */
+        target = size;
+        err = toon_file_allocate(&log->file, log->allocated,
+                                 target - log->allocated);
+    }
+    if (err == TOON_OK)
+        log->allocated = target;
+    return err;
+}
+
+size_t toon_log_begin(toon_log *log) {
+    uint64_t synced = atomic_load(&log->synced);
+    size_t begun = log->gather.size;
+    if (begun > 0)
+        return begun;
+    log->marked_before = log->marked;
+    if (synced > log->marked) {
+        toon_mark_encode(&log->gather, synced, log->salt);
+        log->marked = synced;
+    }
+    return begun;
+}
+
+void toon_log_drop(toon_log *log, size_t size) {
+    log->gather.size = size;
+    log->gather.failed = false;
+    if (size == 0)
+        log->marked = log->marked_before;
+    if (size == 0 && log->gather.cap > GATHER_KEEP_MAX)
+        toon_buf_free(&log->gather);
+}
+
+toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
+                        uint64_t size_max) {
+    toon_err err = TOON_OK;
+    uint64_t end = toon_log_end(log);
+    if (size_max == 0 || size_max > TOON_LOG_OFFSET_LIMIT)
+        size_max = TOON_LOG_OFFSET_LIMIT;
+    if (log->gather.failed)
+        err = toon_fail_memory();
+    else if (end > size_max)
+        err = fail_at(log, TOON_FULL, end,
+                      "no space: the store has reached its size limit");
+    else
+        err = allocate_up_to(log, end + cushion);
+    if (err != TOON_OK)
+        toon_log_drop(log, begun);
+    return err;
+}
+
+toon_err toon_log_write(toon_log *log, bool *cut_failed) {
+    uint64_t written = atomic_load(&log->written);
+    *cut_failed = false;
+    if (log->gather.size == 0)
+        return TOON_OK;
+    toon_err err = toon_file_write(&log->file, log->gather.data,
+                                   log->gather.size, written);
+    if (err != TOON_OK) {
+        toon_error first = *toon_last_error();
+        *cut_failed = toon_file_truncate(&log->file, written) != TOON_OK;
+        /* One past: closing tries the cut again. */
+        log->allocated = written + (*cut_failed ? 1 : 0);
+        toon_where where = {log->file.path, (int64_t)written, 0};
+        return toon_fail(err, where, "%s", first.text);
+    }
+    written += log->gather.size;
+    map_up_to(log, written);
+    atomic_store_explicit(&log->written, written, memory_order_release);
+    log->marked_before = log->marked;
+    toon_log_drop(log, 0);
+    return TOON_OK;
+}
+
+toon_err toon_log_sync(toon_log *log, uint64_t up_to) {
+    if (atomic_load(&log->synced) >= up_to)
+        return TOON_OK;
+    uint64_t written = atomic_load(&log->written);
+    toon_err err = toon_file_sync(&log->file);
+    if (err == TOON_OK)
+        atomic_store(&log->synced, written);
+    return err;
+}
+
+toon_err toon_log_cut(toon_log *log, uint64_t size) {
+    toon_err err = toon_file_truncate(&log->file, size);
+    if (err == TOON_OK)
+        err = toon_file_sync(&log->file);
+    if (err == TOON_OK) {
+        atomic_store(&log->written, size);
+        log->allocated = size;
+    }
+    return err;
+}
+
+toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows) {
+    char number[4];
+    if (rows == log->row_hint)
+        return TOON_OK;
+    toon_put_u32(number, rows);
+    log->row_hint = rows;
+    return toon_file_write(&log->file, number, sizeof number, 12);
+}
+
+/* ----------------------------------------------------------------- reading */
+
+toon_slice toon_log_view(const toon_log *log, uint64_t offset, size_t size) {
+    toon_slice none = {NULL, 0};
+    uint64_t written =
+        atomic_load_explicit(&log->written, memory_order_acquire);
+    const toon_log_map *map = atomic_load(&log->map);
+    if (offset >= written || map == NULL)
+        return none;
+    uint64_t rest = written - offset;
+    if (size == 0)
+        size = (size_t)rest;
+    if (size > rest || offset + size > map->size)
+        return none;
+    return toon_bytes(map->at + offset, size);
+}
+
+/* Reads on in growing pieces until the line ends. */
+static toon_err read_line(const toon_log *log, uint64_t offset, toon_buf *out) {
+    uint64_t written = atomic_load(&log->written);
+    size_t piece = 4096;
+    size_t start = out->size;
+    while (offset < written) {
+        uint64_t rest = written - offset;
+        size_t count = rest < piece ? (size_t)rest : piece;
+        if (!toon_buf_reserve(out, count))
+            return toon_fail_memory();
+        char *at = out->data + out->size;
+        toon_err err = toon_file_read(&log->file, at, count, offset);
+        if (err != TOON_OK)
+            return err;
+        const char *newline = memchr(at, '\n', count);
+        if (newline != NULL) {
+            out->size += (size_t)(newline - at) + 1;
+            return TOON_OK;
+        }
+        out->size += count;
+        offset += count;
+        piece *= 2;
+    }
+    out->size = start;
+    return fail_at(log, TOON_CORRUPT, offset, "a line has no end");
+}
+
+toon_err toon_log_read(const toon_log *log, uint64_t offset, size_t size,
+                       toon_buf *out) {
+    if (size == 0)
+        return read_line(log, offset, out);
+    if (!toon_buf_reserve(out, size))
+        return toon_fail_memory();
+    toon_err err =
+        toon_file_read(&log->file, out->data + out->size, size, offset);
+    if (err == TOON_OK)
+        out->size += size;
+    return err;
+}
+
+toon_slice toon_log_view_gathered(const toon_log *log, uint64_t offset) {
+    uint64_t written = atomic_load(&log->written);
+    if (offset < written)
+        return toon_log_view(log, offset, 0);
+    size_t skip = (size_t)(offset - written);
+    assert(skip < log->gather.size);
+    return toon_bytes(log->gather.data + skip, log->gather.size - skip);
+}

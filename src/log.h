@@ -1,0 +1,119 @@
+/*
+ * log.h - db.toon: appending lines, reading them at an offset.
+ *
+ * Lines gather in memory and are written together. Offsets below `written`
+ * are in the file and never change while the log is open; from there to `end`
+ * they are in the gather buffer.
+ *
+ * Knows the file's header and the lines' framing (record.h); must never know
+ * what keys mean.
+ *
+ * Threads: one appends at a time (the store's writer lock: "writer" below).
+ * Any thread may read what is written, inside toon_epoch_enter().
+ */
+#ifndef TOON_LOG_H
+#define TOON_LOG_H
+
+#include "io.h"
+#include "record.h"
+
+#include <stdatomic.h>
+
+#define TOON_LOG_NAME         "db.toon"
+#define TOON_LOG_NEW_NAME     "db.toon.new" /* before it is renamed into place */
+#define TOON_LOG_HEADER_SIZE  16u
+#define TOON_LOG_OFFSET_LIMIT ((uint64_t)1 << 40) /* what a slot can hold */
+
+typedef struct toon_log_map toon_log_map; /* the current mapping */
+
+typedef struct toon_log {
+    toon_file file;
+    uint32_t salt;
+    uint64_t base;  /* row number of the first record */
+    uint64_t first; /* offset behind the headline */
+    uint32_t row_hint;
+
+    _Atomic uint64_t written; /* published end */
+    _Atomic uint64_t synced;  /* all before this is durable */
+    _Atomic(toon_log_map *) map;
+
+    /* The writer's own. */
+    toon_buf gather;
+    uint64_t allocated;     /* blocks are reserved up to here */
+    uint64_t marked;        /* the newest sync mark says this offset */
+    uint64_t marked_before; /* the same without the gather buffer's mark */
+} toon_log;
+
+/* Writes a new, empty log under `name`, syncs it. */
+toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
+                         uint32_t salt);
+
+/*
+ * Opens and checks header and headline. `written` is the file's size: cutting
+ * a torn tail off is recovery's decision (toon_log_cut). TOON_NOT_FOUND,
+ * TOON_VERSION, TOON_CORRUPT.
+ */
+toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
+                       toon_log **out);
+
+/* No reader may be left (toon_epoch_retire). Gives reserved blocks back. */
+void toon_log_free(toon_log *log);
+
+/* Offset of the next line. Writer. */
+static inline uint64_t toon_log_end(const toon_log *log) {
+    return atomic_load_explicit(&log->written, memory_order_relaxed) +
+           log->gather.size;
+}
+
+/*
+ * Writer. Adds the sync mark if one is due, at the start of a write only.
+ * Then the caller encodes one line straight into log->gather and asks for its
+ * admission. Returns the gather size to go back to if that is refused.
+ */
+size_t toon_log_begin(toon_log *log);
+
+/*
+ * Writer. Reserves room on the disk for what was encoded since begin, plus
+ * `cushion` bytes, and looks at size_max (0: no limit). On TOON_FULL, IO or
+ * NO_MEMORY the gather buffer is as it was at begin.
+ */
+toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
+                        uint64_t size_max);
+
+/* Writer. Forgets what has gathered past `size`. */
+void toon_log_drop(toon_log *log, size_t size);
+
+/*
+ * Writer. Writes what has gathered. On failure the file is cut back to
+ * `written` and the gather buffer is left for the caller, who undoes what is
+ * in it and drops it; *cut_failed tells that even the cut failed and the log
+ * must not be written any more.
+ */
+toon_err toon_log_write(toon_log *log, bool *cut_failed);
+
+/* Any thread, one at a time. Makes `up_to` (<= written) durable. */
+toon_err toon_log_sync(toon_log *log, uint64_t up_to);
+
+/* Writer, while opening. Shortens the file and syncs. */
+toon_err toon_log_cut(toon_log *log, uint64_t size);
+
+/* Writer. The hint in the header. */
+toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows);
+
+/*
+ * The bytes from `offset`: `size` of them, or with size 0 all that are
+ * written. From the mapping; data is NULL if there is none that covers them.
+ * They stay until the epoch is left.
+ */
+toon_slice toon_log_view(const toon_log *log, uint64_t offset, size_t size);
+
+/* The same by a read call, appended to `out`. With size 0 up to and with the
+ * next LF. */
+toon_err toon_log_read(const toon_log *log, uint64_t offset, size_t size,
+                       toon_buf *out);
+
+/* Writer. As toon_log_view, but also of what has gathered. The bytes stay
+ * until the next reserve or write. */
+toon_slice toon_log_view_gathered(const toon_log *log, uint64_t offset);
+
+#endif

@@ -1,0 +1,406 @@
+/*
+ * recover.c - opening: the index, then the log's tail.
+ *
+ * Knows log, index file and volume; must never know clients or locks.
+ */
+#include "recover.h"
+
+#include "epoch.h"
+#include "error.h"
+#include "index_file.h"
+#include "key_hash.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* ------------------------------------------------------------- fresh logs */
+
+static toon_err random_bytes(void *out, size_t size) {
+    if (getrandom(out, size, 0) == (ssize_t)size)
+        return TOON_OK;
+    toon_where where = {NULL, -1, errno};
+    return toon_fail(TOON_IO, where, "no random numbers");
+}
+
+toon_err toon_log_install(const toon_dir *dir, uint64_t base) {
+    uint32_t salt = 0;
+    toon_err err = random_bytes(&salt, sizeof salt);
+    if (err == TOON_OK)
+        err = toon_log_create(dir, TOON_LOG_NEW_NAME, base, salt);
+    if (err == TOON_OK)
+        err = toon_dir_rename(dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
+    if (err == TOON_OK)
+        err = toon_dir_sync(dir);
+    if (err != TOON_OK) /* the failure that counts has been told */
+        (void)dir->io->unlink_at(dir->fd, TOON_LOG_NEW_NAME);
+    return err;
+}
+
+/* ------------------------------------------------------------------ index */
+
+bool toon_index_fits(const toon_index *index, const toon_log *log) {
+    const toon_index_head *head = &index->head;
+    if (head->salt != log->salt || head->covered > atomic_load(&log->written))
+        return false;
+    toon_record record;
+    if (head->last_offset == 0)
+        return head->rows == 0 && head->slots == 0 &&
+               head->covered >= log->first;
+    if (head->last_offset < log->first || head->last_offset >= head->covered)
+        return false;
+    toon_slice view = toon_log_view(log, head->last_offset, 0);
+    return view.data != NULL &&
+           toon_record_parse(view, log->salt, &record) == RECORD_OK &&
+           record.crc == head->last_crc &&
+           head->last_offset + record.size <= head->covered;
+}
+
+static toon_err fill_from_index(toon_volume *volume, const toon_index *index) {
+    const toon_index_head *head = &index->head;
+    for (uint64_t i = 0; i < head->slots; i++) {
+        toon_slot slot = toon_index_slot(index, i);
+        uint64_t offset = toon_payload_offset(slot.payload);
+        if (offset < volume->log->first || offset >= head->covered)
+            return TOON_CORRUPT;
+        if (!toon_slot_map_add(volume->table, slot.hash, slot.payload))
+            return toon_fail_memory();
+    }
+    if (!toon_expiry_reserve(&volume->expiry, head->expiring))
+        return toon_fail_memory();
+    for (uint64_t i = 0; i < head->expiring; i++)
+        toon_expiry_push(&volume->expiry, toon_index_expiry(index, i));
+    atomic_store(&volume->rows, head->rows);
+    atomic_store(&volume->live_bytes, head->live_bytes);
+    atomic_store(&volume->expiring, head->expiring);
+    volume->last_offset = head->last_offset;
+    return TOON_OK;
+}
+
+static toon_err too_short(const toon_log *log, uint64_t covered) {
+    uint64_t size = atomic_load(&log->written);
+    toon_where where = {log->file.path, (int64_t)size, 0};
+    return toon_fail(TOON_CORRUPT, where,
+                     "%s ends at offset %" PRIu64 ", but %" PRIu64
+                     " bytes of it were durable; nothing was written",
+                     log->file.path, size, covered);
+}
+
+/* *covered stays 0 if there is no index that fits. */
+static toon_err volume_from_index(const toon_dir *dir, toon_log *log,
+                                  toon_volume **out, uint64_t *covered) {
+    toon_index index;
+    toon_err err = toon_index_load(dir, &index);
+    if (err == TOON_NO_MEMORY)
+        return err;
+    if (err != TOON_OK)
+        return TOON_OK;
+    if (index.head.salt == log->salt &&
+        index.head.covered > atomic_load(&log->written)) {
+        err = too_short(log, index.head.covered);
+    } else if (toon_index_fits(&index, log)) {
+        toon_volume *volume =
+            toon_volume_new(log, index.head.seed, 1, index.head.slots);
+        err = volume ? fill_from_index(volume, &index) : toon_fail_memory();
+        if (err == TOON_OK) {
+            *out = volume;
+            *covered = index.head.covered;
+        } else if (volume != NULL) {
+            volume->log = NULL; /* stays the caller's */
+            toon_volume_free(volume);
+        }
+        if (err == TOON_CORRUPT)
+            err = TOON_OK; /* an index is only a cache */
+    }
+    toon_index_free(&index);
+    return err;
+}
+
+/* ----------------------------------------------------------------- replay */
+
+/* A reader of the log's lines, and what it has understood so far. */
+struct replay {
+    toon_volume *volume;
+    uint64_t at;
+    uint64_t valid_end; /* behind the last whole batch */
+    uint64_t durable;   /* D of FORMAT.md */
+    uint64_t records;
+    uint64_t *batch; /* offsets of a batch's records; owned */
+    size_t batch_count;
+    size_t batch_capacity;
+    toon_buf key; /* scratch */
+};
+
+static toon_err apply_record(struct replay *replay, const toon_record *record,
+                             uint64_t offset, uint64_t kept) {
+    toon_volume *volume = replay->volume;
+    replay->key.size = 0;
+    if (!toon_record_key(record, &replay->key))
+        return replay->key.failed ? toon_fail_memory()
+                                  : toon_volume_damaged(volume, offset);
+    toon_slice key = toon_buf_slice(&replay->key);
+    toon_hit old;
+    toon_step step = {.hash = toon_key_hash(key, volume->seed),
+                      .offset = offset};
+    if (!toon_volume_reserve(volume, step.hash))
+        return toon_fail_memory();
+    toon_err err =
+        toon_volume_find(volume, key, step.hash, TOON_LOOK_META, false, &old);
+    if (err != TOON_OK)
+        return err;
+    step.old_payload = old.payload;
+    if (old.payload != 0 && !old.damaged)
+        step.old_expires_ms = old.record.expires_ms;
+    toon_hit_free(&old);
+    if (record->type != RECORD_DELETED) {
+        kept = record->ref;
+        step.payload = toon_payload(offset, record->size, record->ref != 0);
+        step.expires_ms = record->expires_ms;
+        step.live_bytes = record->size;
+    }
+    if (step.old_payload != 0)
+        step.garbage =
+            toon_volume_garbage(volume, step.old_payload, kept, false);
+    toon_volume_apply(volume, &step);
+    return TOON_OK;
+}
+
+static bool push_batch(struct replay *replay) {
+    if (replay->batch_count == replay->batch_capacity) {
+        size_t capacity = replay->batch_capacity * 2 + 16;
+        uint64_t *batch = realloc(replay->batch, capacity * sizeof *batch);
+        if (batch == NULL)
+            return false;
+        replay->batch = batch;
+        replay->batch_capacity = capacity;
+    }
+    replay->batch[replay->batch_count++] = replay->at;
+    return true;
+}
+
+/* Its records have been parsed once; they are valid. */
+static toon_err apply_batch(struct replay *replay) {
+    const toon_log *log = replay->volume->log;
+    uint64_t kept = 0;
+    for (size_t i = 0; i < replay->batch_count; i++) {
+        toon_record record;
+        uint64_t offset = replay->batch[i];
+        toon_slice view = toon_log_view(log, offset, 0);
+        if (toon_record_parse(view, log->salt, &record) != RECORD_OK)
+            return toon_volume_damaged(replay->volume, offset);
+        if (record.type == RECORD_SAME_VALUE)
+            kept = record.ref;
+        if (!toon_epoch_enter())
+            return toon_fail_memory();
+        toon_err err = apply_record(replay, &record, offset, kept);
+        toon_epoch_leave();
+        if (err != TOON_OK)
+            return err;
+        replay->records++;
+    }
+    replay->batch_count = 0;
+    return TOON_OK;
+}
+
+/* TOON_NOT_FOUND: what stands here is no valid line. */
+static toon_err read_mark(struct replay *replay, toon_slice view) {
+    uint64_t synced;
+    size_t size;
+    if (toon_mark_parse(view, replay->volume->log->salt, &synced, &size) !=
+            RECORD_OK ||
+        synced > replay->at)
+        return TOON_NOT_FOUND;
+    if (synced > replay->durable)
+        replay->durable = synced;
+    replay->at += size;
+    if (replay->batch_count == 0)
+        replay->valid_end = replay->at;
+    return TOON_OK;
+}
+
+static toon_err read_line(struct replay *replay) {
+    const toon_log *log = replay->volume->log;
+    toon_record record;
+    toon_slice view = toon_log_view(log, replay->at, 0);
+    if (view.data[0] == '#')
+        return read_mark(replay, view);
+    if (toon_record_parse(view, log->salt, &record) != RECORD_OK ||
+        (record.ref != 0 &&
+         (record.ref >= replay->at || record.ref < log->first)))
+        return TOON_NOT_FOUND;
+    if (!push_batch(replay))
+        return toon_fail_memory();
+    replay->at += record.size;
+    if (record.more)
+        return TOON_OK;
+    toon_err err = apply_batch(replay);
+    if (err == TOON_OK)
+        replay->valid_end = replay->at;
+    return err;
+}
+
+uint64_t toon_last_mark(const toon_log *log, uint64_t from) {
+    static const char start[] = "# synced=";
+    uint64_t best = 0;
+    toon_slice view = toon_log_view(log, from, 0);
+    const char *at = view.data;
+    const char *end = at == NULL ? NULL : at + view.size;
+    while (at < end) {
+        at = memmem(at, (size_t)(end - at), start, sizeof start - 1);
+        if (at == NULL)
+            break;
+        uint64_t synced;
+        size_t size;
+        uint64_t offset = from + (uint64_t)(at - view.data);
+        toon_slice rest = toon_bytes(at, (size_t)(end - at));
+        if (toon_mark_parse(rest, log->salt, &synced, &size) == RECORD_OK &&
+            synced <= offset && synced > best)
+            best = synced;
+        at++;
+    }
+    return best;
+}
+
+/* Reads to the end, or to the first line that is not valid. */
+static toon_err replay_tail(struct replay *replay) {
+    const toon_log *log = replay->volume->log;
+    uint64_t end = atomic_load(&log->written);
+    toon_err err = TOON_OK;
+    while (err == TOON_OK && replay->at < end)
+        err = read_line(replay);
+    if (err != TOON_OK && err != TOON_NOT_FOUND)
+        return err;
+    uint64_t mark = toon_last_mark(log, replay->at);
+    if (mark > replay->durable)
+        replay->durable = mark;
+    if (replay->valid_end < replay->durable) {
+        uint64_t bad = replay->at < end ? replay->at : replay->valid_end;
+        (void)toon_volume_damaged(replay->volume, bad);
+        return TOON_CORRUPT;
+    }
+    return TOON_OK;
+}
+
+/* -------------------------------------------------------------- torn tail */
+
+static bool all_zeros(toon_slice bytes) {
+    return bytes.size == 0 ||
+           (bytes.data[0] == 0 &&
+            memcmp(bytes.data, bytes.data + 1, bytes.size - 1) == 0);
+}
+
+static toon_err keep_torn(const toon_dir *dir, toon_slice torn, char name[32]) {
+    toon_file file;
+    toon_err err;
+    unsigned n = 1;
+    do {
+        (void)snprintf(name, 32, "db.toon.torn-%u", n++);
+        err = toon_file_open(dir, name, O_WRONLY | O_CREAT | O_EXCL, &file);
+    } while (err != TOON_OK && errno == EEXIST);
+    if (err != TOON_OK)
+        return err;
+    err = toon_file_write(&file, torn.data, torn.size, 0);
+    if (err == TOON_OK)
+        err = toon_file_sync(&file);
+    toon_file_close(&file);
+    return err;
+}
+
+static toon_err cut_torn(const toon_dir *dir, struct replay *replay,
+                         toon_recovery *recovery) {
+    toon_log *log = replay->volume->log;
+    toon_slice torn = toon_log_view(log, replay->valid_end, 0);
+    if (!all_zeros(torn)) {
+        toon_err err = keep_torn(dir, torn, recovery->kept);
+        if (err != TOON_OK)
+            return err;
+    }
+    toon_err err = toon_log_cut(log, replay->valid_end);
+    if (err == TOON_OK)
+        replay->durable = replay->valid_end;
+    return err;
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static toon_err finish(const toon_dir *dir, bool read_only,
+                       struct replay *replay, toon_recovery *recovery) {
+    toon_log *log = replay->volume->log;
+    recovery->replayed = replay->records;
+    recovery->torn_bytes = atomic_load(&log->written) - replay->valid_end;
+    if (recovery->torn_bytes > 0 && read_only) {
+        atomic_store(&log->written, replay->valid_end);
+        log->allocated = replay->valid_end;
+    } else if (recovery->torn_bytes > 0) {
+        toon_err err = cut_torn(dir, replay, recovery);
+        if (err != TOON_OK)
+            return err;
+    }
+    uint64_t durable =
+        replay->durable > log->first ? replay->durable : log->first;
+    atomic_store(&log->synced, durable);
+    log->marked = log->first; /* the next write says what is durable */
+    return TOON_OK;
+}
+
+static toon_err require_map(const toon_log *log) {
+    if (toon_log_view(log, 0, 1).data != NULL)
+        return TOON_OK;
+    toon_where where = {log->file.path, -1, 0};
+    return toon_fail(TOON_IO, where, "cannot map %s to read it",
+                     log->file.path);
+}
+
+static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
+                            toon_volume **out, toon_recovery *recovery) {
+    struct replay replay = {.at = log->first};
+    uint64_t covered = 0;
+    toon_err err = volume_from_index(dir, log, &replay.volume, &covered);
+    if (err == TOON_OK && replay.volume == NULL) {
+        uint64_t seed = 0;
+        err = random_bytes(&seed, sizeof seed);
+        if (err == TOON_OK)
+            replay.volume = toon_volume_new(log, seed, 1, 0);
+        if (err == TOON_OK && replay.volume == NULL)
+            err = toon_fail_memory();
+    }
+    if (err != TOON_OK)
+        goto fail;
+    recovery->index_used = covered > 0;
+    if (covered > 0)
+        replay.at = covered;
+    replay.valid_end = replay.at;
+    replay.durable = covered;
+    err = replay_tail(&replay);
+    if (err == TOON_OK)
+        err = finish(dir, read_only, &replay, recovery);
+    free(replay.batch);
+    toon_buf_free(&replay.key);
+    if (err == TOON_OK) {
+        *out = replay.volume;
+        return TOON_OK;
+    }
+fail:
+    if (replay.volume != NULL)
+        toon_volume_free(replay.volume);
+    else
+        toon_log_free(log);
+    return err;
+}
+
+toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
+                      toon_recovery *recovery) {
+    toon_log *log;
+    *recovery = (toon_recovery){0};
+    toon_err err = toon_log_open(dir, TOON_LOG_NAME, read_only, &log);
+    if (err != TOON_OK)
+        return err;
+    err = require_map(log);
+    if (err != TOON_OK) {
+        toon_log_free(log);
+        return err;
+    }
+    return recover_log(dir, read_only, log, out, recovery);
+}

@@ -1,0 +1,38 @@
+/*
+ * recover.h - from the files of a directory to a volume: index, then the
+ * log's tail; torn ends and damage told apart. FORMAT.md, "Validity, and what
+ * opening does", is the specification.
+ *
+ * Knows log, index file and volume; must never know clients or locks.
+ */
+#ifndef TOON_RECOVER_H
+#define TOON_RECOVER_H
+
+#include "index_file.h"
+#include "volume.h"
+
+typedef struct toon_recovery {
+    bool index_used;
+    uint64_t replayed;   /* records read from the log's tail */
+    uint64_t torn_bytes; /* cut off (read-only: passed over) */
+    char kept[32];       /* name of the file that holds them; "": all zeros */
+} toon_recovery;
+
+/* Opens the log and brings its volume to life. With `read_only` nothing is
+ * written. TOON_NOT_FOUND: there is no log. */
+toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
+                      toon_recovery *recovery);
+
+/* Makes an empty log in place of whatever is there: written aside, synced,
+ * renamed, the directory synced. */
+toon_err toon_log_install(const toon_dir *dir, uint64_t base);
+
+/* Is the index of this log: the same salt, not more of it than there is, and
+ * does its last record stand where it says? */
+bool toon_index_fits(const toon_index *index, const toon_log *log);
+
+/* For tst check: the offset below which everything must be valid, as far as
+ * the sync marks at or past `from` tell; 0: no mark. */
+uint64_t toon_last_mark(const toon_log *log, uint64_t from);
+
+#endif

@@ -1,0 +1,702 @@
+/*
+ * store.c - the order of steps: locks, changes, batches, gathering, syncing,
+ * telling watchers.
+ *
+ * Knows every lock of the store (store_internal.h lists their order) and when
+ * bytes are written; must never know sockets, paths of a mount, or what a
+ * single change means (store_change.c).
+ */
+#include "epoch.h"
+#include "error.h"
+#include "recover.h"
+#include "store_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Gathered bytes are written early past this, to bound memory. */
+#define GATHER_MAX ((size_t)1 << 20)
+
+/* A change that adds leaves so much room for those that remove, so that a
+ * full disk can be cleaned up through the store itself. */
+#define REMOVAL_CUSHION ((size_t)64 << 10)
+
+int64_t toon_now_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ------------------------------------------------------- what threads know */
+
+/* A thread gathers in a few stores at most; past that, changes are written
+ * one by one, which is only slower. */
+enum { GATHERING_MAX = 16 };
+
+struct gathering {
+    const toon_store *store; /* NULL: free */
+    uint64_t failures;       /* write_failures at its beginning */
+    bool changed;
+};
+
+static _Thread_local struct {
+    const void *origin;
+    struct gathering gathering[GATHERING_MAX];
+    char self; /* its address names the thread */
+} this_thread;
+
+static struct gathering *find_gathering(const toon_store *store) {
+    for (int i = 0; i < GATHERING_MAX; i++) {
+        if (this_thread.gathering[i].store == store)
+            return &this_thread.gathering[i];
+    }
+    return NULL;
+}
+
+const void *toon_thread_origin(const void *origin) {
+    const void *before = this_thread.origin;
+    this_thread.origin = origin;
+    return before;
+}
+
+static bool in_own_batch(const toon_store *store) {
+    return atomic_load(&store->batch_thread) == &this_thread.self;
+}
+
+static void lock_writer(toon_store *store) {
+    if (!in_own_batch(store))
+        (void)pthread_mutex_lock(&store->writer_lock);
+}
+
+static void unlock_writer(toon_store *store) {
+    if (!in_own_batch(store))
+        (void)pthread_mutex_unlock(&store->writer_lock);
+}
+
+void toon_lock_gathered(toon_store *store) {
+    lock_writer(store);
+}
+
+void toon_unlock_gathered(toon_store *store) {
+    unlock_writer(store);
+}
+
+static toon_log *current_log(toon_store *store) {
+    return atomic_load(&store->volume)->log;
+}
+
+/* -------------------------------------------------------------- watching */
+
+/* An event as it stands in the buffers; the key's bytes follow. */
+struct event {
+    toon_change_kind kind;
+    bool existed;
+    const void *origin;
+    size_t key_size;
+};
+
+static bool push_event(toon_store *store, toon_change_kind kind, bool existed,
+                       toon_slice key) {
+    struct event event = {kind, existed, this_thread.origin, key.size};
+    if (!atomic_load(&store->watched))
+        return true;
+    if (!toon_buf_reserve(&store->events, sizeof event + key.size)) {
+        store->events.failed = false;
+        return false;
+    }
+    toon_buf_append(&store->events, &event, sizeof event);
+    toon_buf_append_slice(&store->events, key);
+    return true;
+}
+
+/* What was written may be told; in order, so under the writer lock. */
+static void queue_events_locked(toon_store *store) {
+    if (store->events.size == 0)
+        return;
+    (void)pthread_mutex_lock(&store->queue_lock);
+    if (store->queue.size == 0) {
+        toon_buf swap = store->queue;
+        store->queue = store->events;
+        store->events = swap;
+    } else {
+        toon_buf_append_slice(&store->queue, toon_buf_slice(&store->events));
+    }
+    (void)pthread_mutex_unlock(&store->queue_lock);
+    store->events.size = 0;
+}
+
+static void tell(const toon_store *store, const toon_buf *events) {
+    size_t at = 0;
+    while (at < events->size) {
+        struct event event;
+        memcpy(&event, events->data + at, sizeof event);
+        at += sizeof event;
+        toon_change change = {
+            .kind = event.kind,
+            .key = toon_bytes(events->data + at, event.key_size),
+            .existed = event.existed,
+            .origin = event.origin,
+        };
+        at += event.key_size;
+        for (struct watcher *w = store->watchers; w != NULL; w = w->next)
+            w->fn(w->arg, &change);
+    }
+}
+
+/* Delivers what is queued. Who finds the queue empty has waited for those
+ * who deliver what it queued itself. */
+static void notify(toon_store *store) {
+    if (!atomic_load(&store->watched))
+        return;
+    (void)pthread_mutex_lock(&store->notify_lock);
+    (void)pthread_mutex_lock(&store->queue_lock);
+    toon_buf events = store->queue;
+    store->queue = (toon_buf){0};
+    (void)pthread_mutex_unlock(&store->queue_lock);
+    tell(store, &events);
+    (void)pthread_mutex_unlock(&store->notify_lock);
+    toon_buf_free(&events);
+}
+
+toon_err toon_watch(toon_store *store, toon_watch_fn *fn, void *arg,
+                    uint64_t *id) {
+    struct watcher *watcher = malloc(sizeof *watcher);
+    if (watcher == NULL)
+        return toon_fail_memory();
+    (void)pthread_mutex_lock(&store->notify_lock);
+    *id = ++store->next_watcher;
+    *watcher = (struct watcher){store->watchers, *id, fn, arg};
+    store->watchers = watcher;
+    atomic_store(&store->watched, true);
+    (void)pthread_mutex_unlock(&store->notify_lock);
+    return TOON_OK;
+}
+
+void toon_unwatch(toon_store *store, uint64_t id) {
+    (void)pthread_mutex_lock(&store->notify_lock);
+    struct watcher **link = &store->watchers;
+    while (*link != NULL && (*link)->id != id)
+        link = &(*link)->next;
+    struct watcher *gone = *link;
+    if (gone != NULL)
+        *link = gone->next;
+    atomic_store(&store->watched, store->watchers != NULL);
+    (void)pthread_mutex_unlock(&store->notify_lock);
+    free(gone);
+}
+
+/* -------------------------------------------------------- undoing, writing */
+
+/* The ordered index follows the table. The caller has the writer lock. */
+static void follow_order(toon_store *store, const toon_step *step,
+                         toon_slice key, bool undo) {
+    bool was = (undo ? step->payload : step->old_payload) != 0;
+    bool is = (undo ? step->old_payload : step->payload) != 0;
+    if (was == is || !atomic_load(&store->order_wanted))
+        return;
+    (void)pthread_rwlock_wrlock(&store->order_lock);
+    if (is)
+        toon_order_insert_locked(store, key);
+    else
+        toon_order_remove_locked(store, key);
+    (void)pthread_rwlock_unlock(&store->order_lock);
+}
+
+static void drop_order_locked(toon_store *store) {
+    (void)pthread_rwlock_wrlock(&store->order_lock);
+    toon_key_order_free(store->order);
+    store->order = NULL; /* built again when it is wanted */
+    (void)pthread_rwlock_unlock(&store->order_lock);
+}
+
+/* The key is read back from the gather buffer, where its record still is. */
+static void undo_order(toon_store *store, const toon_step *step) {
+    const toon_log *log = current_log(store);
+    toon_record record;
+    toon_buf key = {0};
+    toon_slice line = toon_log_view_gathered(log, step->offset);
+    if (toon_record_parse(line, log->salt, &record) == RECORD_OK &&
+        toon_record_key(&record, &key))
+        follow_order(store, step, toon_buf_slice(&key), true);
+    else
+        drop_order_locked(store);
+    toon_buf_free(&key);
+}
+
+/* Versions are offsets, and offsets will be used again: the generation moves
+ * on and the cache, whose versions are of the one before, starts anew. */
+static void undo_locked(toon_store *store, size_t first_step,
+                        size_t gather_size, size_t events_size) {
+    toon_volume *volume = atomic_load(&store->volume);
+    bool undone = store->step_count > first_step;
+    if (undone)
+        (void)atomic_fetch_add(&volume->generation, 1);
+    while (store->step_count > first_step) {
+        const toon_step *step = &store->steps[--store->step_count];
+        toon_volume_undo(volume, step);
+        if (atomic_load(&store->order_wanted))
+            undo_order(store, step);
+    }
+    toon_log_drop(volume->log, gather_size);
+    store->events.size = events_size;
+    if (undone && store->cache != NULL)
+        toon_cache_clear(store->cache);
+}
+
+static void remember_failure(toon_store *store, toon_err err) {
+    toon_err none = TOON_OK;
+    (void)atomic_compare_exchange_strong(&store->failure, &none, err);
+}
+
+static void turn_read_only(toon_store *store, toon_err err) {
+    remember_failure(store, err);
+    if (atomic_exchange(&store->read_only, true) ||
+        store->options.message == NULL)
+        return;
+    store->options.message(store->options.message_arg, TOON_WARNING,
+                           toon_last_error()->text);
+    store->options.message(
+        store->options.message_arg, TOON_WARNING,
+        "the store is read-only from now on: what was not synced may be lost; "
+        "mend the disk, then open the store again");
+}
+
+static toon_err write_locked(toon_store *store) {
+    bool cut_failed;
+    if (store->step_count == 0)
+        return TOON_OK;
+    toon_err err = toon_log_write(current_log(store), &cut_failed);
+    if (err != TOON_OK) {
+        (void)atomic_fetch_add(&store->write_failures, 1);
+        undo_locked(store, 0, 0, 0);
+        if (cut_failed)
+            turn_read_only(store, err);
+        else
+            remember_failure(store, err);
+        return err;
+    }
+    (void)atomic_fetch_add(&store->changes, store->step_count);
+    store->step_count = 0;
+    queue_events_locked(store);
+    return TOON_OK;
+}
+
+/* ---------------------------------------------------------------- syncing */
+
+static toon_err sync_up_to(toon_store *store, const toon_log *log,
+                           uint64_t up_to) {
+    toon_err err = TOON_OK;
+    (void)pthread_mutex_lock(&store->sync_lock);
+    /* A log that was swapped away meanwhile was synced by the swap. */
+    toon_log *current = current_log(store);
+    if (current == log && atomic_load(&current->synced) < up_to) {
+        if (atomic_load(&store->read_only) &&
+            atomic_load(&store->failure) != TOON_OK) {
+            err = toon_fail_plain(TOON_IO, "an earlier write or sync failed; "
+                                           "the store is read-only");
+        } else {
+            err = toon_log_sync(current, up_to);
+            (void)atomic_fetch_add(&store->syncs, 1);
+            atomic_store(&store->last_sync_ms, toon_now_ms());
+        }
+        if (err != TOON_OK)
+            turn_read_only(store, TOON_IO);
+    }
+    (void)pthread_mutex_unlock(&store->sync_lock);
+    return err == TOON_OK ? TOON_OK : TOON_IO;
+}
+
+toon_err toon_sync(toon_store *store) {
+    if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
+        return TOON_OK;
+    lock_writer(store);
+    toon_err err = in_own_batch(store) ? TOON_OK : write_locked(store);
+    toon_log *log = current_log(store);
+    uint64_t up_to = atomic_load(&log->written);
+    unlock_writer(store);
+    notify(store);
+    return err == TOON_OK ? sync_up_to(store, log, up_to) : err;
+}
+
+/* ---------------------------------------------------------------- changes */
+
+static toon_err refuse_read_only(const toon_store *store) {
+    if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
+        return toon_fail_plain(TOON_READ_ONLY,
+                               "the store was opened for reading only");
+    return toon_fail_plain(TOON_READ_ONLY,
+                           "the store is read-only since a write or sync "
+                           "failed (%s); mend the disk and open it again",
+                           toon_strerror(atomic_load(&store->failure)));
+}
+
+toon_err toon_change_begin(toon_store *store) {
+    if (atomic_load(&store->read_only))
+        return refuse_read_only(store);
+    lock_writer(store);
+    if (toon_epoch_enter())
+        return TOON_OK;
+    unlock_writer(store);
+    return toon_fail_memory();
+}
+
+toon_err toon_change_end(toon_store *store, toon_err err) {
+    if (in_own_batch(store)) {
+        toon_epoch_leave();
+        return err;
+    }
+    toon_err written = TOON_OK;
+    toon_log *log = current_log(store);
+    struct gathering *gathering = find_gathering(store);
+    bool writes = gathering == NULL || log->gather.size > GATHER_MAX;
+    if (writes)
+        written = write_locked(store);
+    uint64_t up_to = atomic_load(&log->written);
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_epoch_leave();
+    if (writes)
+        notify(store);
+    if (err != TOON_OK)
+        return err;
+    if (written == TOON_OK && gathering == NULL &&
+        store->options.sync == TOON_SYNC_ALWAYS)
+        written = sync_up_to(store, log, up_to);
+    return written;
+}
+
+static bool reserve_step(toon_store *store) {
+    if (store->step_count < store->step_capacity)
+        return true;
+    size_t capacity = store->step_capacity * 2 + 64;
+    toon_step *steps = realloc(store->steps, capacity * sizeof *steps);
+    if (steps == NULL)
+        return false;
+    store->steps = steps;
+    store->step_capacity = capacity;
+    return true;
+}
+
+static toon_step step_of_plan(const toon_change_plan *plan,
+                              const toon_volume *volume, uint64_t offset,
+                              size_t size) {
+    const toon_hit *old = plan->old;
+    const toon_record_draft *draft = &plan->draft;
+    toon_step step = {.hash = plan->hash, .offset = offset};
+    step.old_payload = old->payload;
+    if (old->payload != 0 && !old->damaged)
+        step.old_expires_ms = old->record.expires_ms;
+    if (draft->type != RECORD_DELETED) {
+        step.payload = toon_payload(offset, size, draft->ref != 0);
+        step.expires_ms = draft->expires_ms;
+        step.live_bytes = size;
+    }
+    if (old->payload != 0)
+        step.garbage =
+            toon_volume_garbage(volume, old->payload, plan->kept, true);
+    return step;
+}
+
+static void update_cache(toon_store *store, const toon_change_plan *plan,
+                         const toon_volume *volume, const toon_step *step) {
+    if (store->cache == NULL)
+        return;
+    if (plan->blob == NULL) {
+        toon_cache_drop(store->cache, plan->hash, plan->draft.key);
+        return;
+    }
+    plan->blob->place = step->payload;
+    plan->blob->meta = (toon_meta){
+        plan->draft.written_ms, plan->draft.expires_ms,
+        toon_volume_version(volume, step->payload), plan->draft.mode};
+    toon_cache_put(store->cache, plan->blob);
+}
+
+toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan) {
+    toon_volume *volume = atomic_load(&store->volume);
+    toon_log *log = volume->log;
+    bool removes = plan->draft.type == RECORD_DELETED;
+    size_t events_size = store->events.size;
+    if (!reserve_step(store) || !toon_volume_reserve(volume, plan->hash) ||
+        !push_event(store, plan->kind, plan->existed, plan->draft.key)) {
+        store->events.size = events_size;
+        return toon_fail_memory();
+    }
+    size_t begun = toon_log_begin(log);
+    uint64_t offset = toon_log_end(log);
+    plan->draft.more = atomic_load(&store->batch_thread) != NULL;
+    size_t size = toon_record_encode(&log->gather, &plan->draft, log->salt);
+    toon_err err = toon_log_admit(log, begun, removes ? 0 : REMOVAL_CUSHION,
+                                  removes ? 0 : store->options.store_size_max);
+    if (err != TOON_OK) {
+        store->events.size = events_size;
+        return err;
+    }
+    toon_step *step = &store->steps[store->step_count++];
+    *step = step_of_plan(plan, volume, offset, size);
+    toon_volume_apply(volume, step);
+    follow_order(store, step, plan->draft.key, false);
+    update_cache(store, plan, volume, step);
+    struct gathering *gathering = find_gathering(store);
+    if (gathering != NULL)
+        gathering->changed = true;
+    return TOON_OK;
+}
+
+/* ---------------------------------------------------------------- batches */
+
+static void begin_batch_locked(toon_store *store) {
+    (void)atomic_fetch_add(&store->batches, 1);
+    atomic_store(&store->batch_thread, &this_thread.self);
+    store->batch.first_step = store->step_count;
+    store->batch.gather_size = current_log(store)->gather.size;
+    store->batch.events_size = store->events.size;
+}
+
+/* Only now is it known which record is the batch's last. */
+static void seal_batch_locked(toon_store *store) {
+    toon_log *log = current_log(store);
+    if (store->step_count > store->batch.first_step) {
+        uint64_t offset = store->steps[store->step_count - 1].offset;
+        size_t at = (size_t)(offset - atomic_load(&log->written));
+        toon_record_set_more(log->gather.data + at, log->gather.size - at,
+                             false, log->salt);
+    }
+    atomic_store(&store->batch_thread, NULL);
+    (void)atomic_fetch_add(&store->batches, 1);
+}
+
+static void cancel_batch_locked(toon_store *store) {
+    undo_locked(store, store->batch.first_step, store->batch.gather_size,
+                store->batch.events_size);
+    atomic_store(&store->batch_thread, NULL);
+    (void)atomic_fetch_add(&store->batches, 1);
+}
+
+toon_group toon_group_begin_locked(toon_store *store) {
+    toon_group group = {
+        .joined = in_own_batch(store),
+        .first_step = store->step_count,
+        .gather_size = current_log(store)->gather.size,
+        .events_size = store->events.size,
+    };
+    if (!group.joined)
+        begin_batch_locked(store);
+    return group;
+}
+
+void toon_group_commit_locked(toon_store *store, const toon_group *group) {
+    if (!group->joined)
+        seal_batch_locked(store);
+}
+
+void toon_group_cancel_locked(toon_store *store, const toon_group *group) {
+    if (group->joined)
+        undo_locked(store, group->first_step, group->gather_size,
+                    group->events_size);
+    else
+        cancel_batch_locked(store);
+}
+
+toon_err toon_batch_begin(toon_store *store) {
+    if (in_own_batch(store))
+        return toon_fail_plain(TOON_INVALID, "batches do not nest");
+    if (atomic_load(&store->read_only))
+        return refuse_read_only(store);
+    (void)pthread_mutex_lock(&store->writer_lock);
+    begin_batch_locked(store);
+    return TOON_OK;
+}
+
+toon_err toon_batch_commit(toon_store *store) {
+    if (!in_own_batch(store))
+        return toon_fail_plain(TOON_INVALID, "there is no batch to commit");
+    if (!toon_epoch_enter()) {
+        toon_batch_cancel(store);
+        return toon_fail_memory();
+    }
+    seal_batch_locked(store);
+    return toon_change_end(store, TOON_OK);
+}
+
+void toon_batch_cancel(toon_store *store) {
+    assert(in_own_batch(store));
+    bool entered = toon_epoch_enter();
+    cancel_batch_locked(store);
+    if (entered)
+        toon_epoch_leave();
+    (void)pthread_mutex_unlock(&store->writer_lock);
+}
+
+uint64_t toon_batches_seen(toon_store *store) {
+    uint64_t seen = atomic_load(&store->batches);
+    while ((seen & 1) != 0 && !in_own_batch(store)) {
+        (void)pthread_mutex_lock(&store->writer_lock);
+        (void)pthread_mutex_unlock(&store->writer_lock);
+        seen = atomic_load(&store->batches);
+    }
+    return seen;
+}
+
+/* -------------------------------------------------------------- gathering */
+
+void toon_gather_begin(toon_store *store) {
+    struct gathering *free_slot = find_gathering(NULL);
+    if (find_gathering(store) != NULL || free_slot == NULL)
+        return;
+    *free_slot = (struct gathering){
+        .store = store, .failures = atomic_load(&store->write_failures)};
+}
+
+toon_err toon_gather_end(toon_store *store) {
+    struct gathering *gathering = find_gathering(store);
+    if (gathering == NULL)
+        return TOON_OK;
+    struct gathering was = *gathering;
+    gathering->store = NULL;
+    if (!was.changed)
+        return TOON_OK;
+    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_err err = TOON_OK;
+    if (toon_epoch_enter()) { /* undoing reads the table */
+        err = write_locked(store);
+        toon_epoch_leave();
+    } else {
+        err = toon_fail_memory();
+    }
+    toon_log *log = current_log(store);
+    uint64_t up_to = atomic_load(&log->written);
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    notify(store);
+    if (err == TOON_OK && atomic_load(&store->write_failures) != was.failures)
+        err = toon_fail_plain(TOON_IO, "a write to the log failed and its "
+                                       "changes were undone");
+    if (err == TOON_OK && store->options.sync == TOON_SYNC_ALWAYS)
+        err = sync_up_to(store, log, up_to);
+    return err;
+}
+
+/* --------------------------------------------------------------- clearing */
+
+static void retire_volume(void *arg) {
+    toon_volume_free(arg);
+}
+
+/* The writer lock and the sync lock are held: nobody writes or syncs. */
+static toon_err swap_volume_locked(toon_store *store) {
+    toon_volume *old = atomic_load(&store->volume);
+    toon_log *log = NULL;
+    uint64_t base = old->log->base + atomic_load(&old->rows);
+    toon_err err = toon_log_install(&store->dir, base);
+    if (err != TOON_OK)
+        return err;
+    err = toon_log_open(&store->dir, TOON_LOG_NAME, false, &log);
+    toon_volume *fresh = NULL;
+    if (err == TOON_OK) {
+        fresh = toon_volume_new(log, store->seed,
+                                atomic_load(&old->generation) + 1, 0);
+        if (fresh == NULL) {
+            toon_log_free(log);
+            err = toon_fail_memory();
+        }
+    }
+    if (err != TOON_OK) { /* the files have moved on and memory has not */
+        turn_read_only(store, err);
+        return err;
+    }
+    atomic_store(&log->synced, log->first);
+    log->marked = log->first;
+    atomic_store(&store->volume, fresh);
+    toon_epoch_retire(retire_volume, old);
+    store->checkpointed = 0;
+    (void)toon_dir_unlink(&store->dir, TOON_INDEX_NAME);
+    return TOON_OK;
+}
+
+static toon_err clear_locked(toon_store *store) {
+    toon_err err = write_locked(store);
+    if (err != TOON_OK)
+        return err;
+    if (!push_event(store, TOON_CHANGE_CLEAR, true, toon_bytes(NULL, 0)))
+        return toon_fail_memory();
+    (void)pthread_mutex_lock(&store->sync_lock);
+    err = swap_volume_locked(store);
+    (void)pthread_mutex_unlock(&store->sync_lock);
+    if (err != TOON_OK) {
+        store->events.size = 0;
+        return err;
+    }
+    if (store->cache != NULL)
+        toon_cache_clear(store->cache);
+    drop_order_locked(store);
+    (void)atomic_fetch_add(&store->changes, 1);
+    queue_events_locked(store);
+    return TOON_OK;
+}
+
+toon_err toon_clear(toon_store *store) {
+    if (in_own_batch(store))
+        return toon_fail_plain(TOON_INVALID, "a batch cannot clear a store");
+    if (atomic_load(&store->read_only))
+        return refuse_read_only(store);
+    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_err err = TOON_NO_MEMORY;
+    if (toon_epoch_enter()) {
+        err = clear_locked(store);
+        toon_epoch_leave();
+    }
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    notify(store);
+    return err;
+}
+
+/* ------------------------------------------------------------- statistics */
+
+static void stat_memory(toon_store *store, toon_stats *out) {
+    (void)pthread_rwlock_rdlock(&store->order_lock);
+    if (store->order != NULL)
+        out->order_bytes = toon_key_order_bytes(store->order);
+    (void)pthread_rwlock_unlock(&store->order_lock);
+    if (store->cache == NULL)
+        return;
+    toon_cache_stats cache;
+    toon_cache_stat(store->cache, &cache);
+    out->cache_hits = cache.hits;
+    out->cache_misses = cache.misses;
+    out->cache_insertions = cache.insertions;
+    out->cache_evictions = cache.evictions;
+    out->cache_entries = cache.entries;
+    out->cache_bytes = cache.bytes;
+    out->cache_bytes_max = store->options.cache_bytes_max;
+}
+
+void toon_stat(toon_store *store, toon_stats *out) {
+    bool entered = toon_epoch_enter();
+    const toon_volume *volume = atomic_load(&store->volume);
+    toon_log *log = volume->log;
+    uint64_t written = atomic_load(&log->written);
+    uint64_t synced = atomic_load(&log->synced);
+    *out = (toon_stats){
+        .keys = toon_slot_map_count(volume->table),
+        .keys_expiring = atomic_load(&volume->expiring),
+        .keys_expired = atomic_load(&store->keys_expired),
+        .rows = atomic_load(&volume->rows),
+        .row_base = log->base,
+        .log_bytes = written,
+        .live_bytes = atomic_load(&volume->live_bytes),
+        .unsynced_bytes = written > synced ? written - synced : 0,
+        .torn_bytes = atomic_load(&store->torn_bytes),
+        .changes = atomic_load(&store->changes),
+        .syncs = atomic_load(&store->syncs),
+        .last_sync_ms = atomic_load(&store->last_sync_ms),
+        .read_only = atomic_load(&store->read_only),
+        .failure = atomic_load(&store->failure),
+        .table_bytes = toon_slot_map_bytes(volume->table),
+    };
+    stat_memory(store, out);
+    out->read_hits = out->cache_hits + atomic_load(&store->log_hits);
+    out->read_misses = atomic_load(&store->log_misses);
+    if (entered)
+        toon_epoch_leave();
+}

@@ -1,0 +1,165 @@
+/*
+ * store_internal.h - the inside of a store, for store.c and its store_*.c.
+ *
+ * store.c alone holds locks and decides the order of steps; the others say
+ * what a change or a read is.
+ *
+ * Locks, in the order in which they may be taken:
+ *   writer   one change (or batch) at a time; steps, events, gather buffer
+ *   order    the ordered index; writers of it hold `writer` too
+ *   sync     one fdatasync at a time; swapping the log
+ *   notify   delivering events to watchers
+ *   queue    the events that were written and not yet delivered
+ * Readers take none, but `order` for ranges, and `writer` to see a record
+ * that is still in the gather buffer.
+ */
+#ifndef TOON_STORE_INTERNAL_H
+#define TOON_STORE_INTERNAL_H
+
+#include "cache.h"
+#include "key_order.h"
+#include "volume.h"
+
+#include <pthread.h>
+
+struct watcher {
+    struct watcher *next;
+    uint64_t id;
+    toon_watch_fn *fn;
+    void *arg;
+};
+
+struct toon_store {
+    toon_dir dir;
+    toon_file lock_file;
+    toon_options options; /* no zeros left that stand for defaults */
+    uint64_t seed;
+    _Atomic(toon_volume *) volume;
+    toon_cache *cache; /* NULL with TOON_CACHE_NONE */
+
+    pthread_mutex_t writer_lock;
+    _Atomic(const void *) batch_thread; /* who holds it for a batch, or NULL */
+    _Atomic uint64_t batches;           /* odd while one is being applied */
+    toon_step *steps;                   /* applied and not yet written */
+    size_t step_count, step_capacity;
+    toon_buf events; /* of those steps */
+
+    struct {
+        size_t first_step, gather_size, events_size;
+    } batch;
+
+    _Atomic bool read_only;
+    _Atomic toon_err failure; /* of the first write or sync that failed */
+    _Atomic uint64_t write_failures; /* groups that were undone */
+
+    pthread_rwlock_t order_lock;
+    toon_key_order *order; /* NULL: not built */
+    _Atomic bool order_wanted;
+
+    pthread_mutex_t notify_lock;
+    pthread_mutex_t queue_lock;
+    struct watcher *watchers;
+    uint64_t next_watcher;
+    _Atomic bool watched;
+    toon_buf queue;
+
+    pthread_mutex_t sync_lock;
+    _Atomic int64_t last_sync_ms;
+    _Atomic uint64_t syncs;
+
+    pthread_t keeper;
+    bool keeper_runs;
+    pthread_mutex_t keeper_lock;
+    pthread_cond_t keeper_wake;
+    bool keeper_stop;
+
+    uint64_t checkpointed; /* log length that db.toon.idx covers */
+    _Atomic uint64_t changes, keys_expired, torn_bytes;
+    _Atomic uint64_t log_hits, log_misses;
+};
+
+int64_t toon_now_ms(void);
+
+static inline bool toon_is_expired(int64_t expires_ms, int64_t now_ms) {
+    return expires_ms != 0 && expires_ms <= now_ms;
+}
+
+/* ----------------------------------------------------- a change (store.c) */
+
+/*
+ * Begin takes the writer lock (a batch of this thread has it already) and
+ * enters an epoch; end writes unless a batch or a gathering goes on, undoes
+ * all if that fails, tells the watchers and syncs as the policy says. End
+ * returns `err` if that is an error. Begin that failed needs no end.
+ */
+toon_err toon_change_begin(toon_store *store);
+toon_err toon_change_end(toon_store *store, toon_err err);
+
+/* What one record does. */
+typedef struct toon_change_plan {
+    toon_record_draft draft; /* `more` is set by toon_apply_locked */
+    uint64_t hash;
+    const toon_hit *old; /* the key's record now, expired or not */
+    uint64_t kept;       /* the record whose chain stays live; 0: none */
+    toon_change_kind kind;
+    bool existed;    /* the key was there and not expired */
+    toon_blob *blob; /* the new version for the cache, or NULL: drop */
+} toon_change_plan;
+
+/* Between begin and end. What `old` borrows from the gather buffer is gone
+ * afterwards; its numbers stay. On failure nothing has changed. */
+toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan);
+
+/* Between begin and end: several applies as one batch. Joins one that goes on
+ * already. Cancel undoes what the group did. */
+typedef struct toon_group {
+    bool joined;
+    size_t first_step, gather_size, events_size;
+} toon_group;
+
+toon_group toon_group_begin_locked(toon_store *store);
+void toon_group_commit_locked(toon_store *store, const toon_group *group);
+void toon_group_cancel_locked(toon_store *store, const toon_group *group);
+
+/* The writer lock for a reader who must look into the gather buffer. */
+void toon_lock_gathered(toon_store *store);
+void toon_unlock_gathered(toon_store *store);
+
+/* ------------------------------------------------- reading (store_read.c) */
+
+/* In an epoch. The key's current version with one reference, from cache or
+ * log. TOON_NOT_FOUND when it is absent or expired. */
+toon_err toon_load_blob(toon_store *store, toon_slice key, uint64_t hash,
+                        toon_blob **out);
+
+/* In an epoch. Decodes the value of a record that was found. */
+toon_err toon_blob_of_hit(const toon_volume *volume, const toon_hit *hit,
+                          toon_slice key, uint64_t hash, bool gathered,
+                          toon_blob **out);
+
+/* Takes the reference. */
+void toon_value_of_blob(toon_blob *blob, toon_value *out);
+
+/* In an epoch, with the look-up repeated under the writer lock if need be.
+ * The record's slices are good only until that lock is given back, so `use`
+ * does the work. */
+typedef toon_err toon_use_hit_fn(void *arg, const toon_volume *volume,
+                                 const toon_hit *hit, bool gathered);
+toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
+                       toon_look look, toon_use_hit_fn *use, void *arg);
+toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
+                        uint64_t payload, toon_use_hit_fn *use, void *arg);
+
+/* -------------------------------------------- expiry (store_change.c) */
+
+/* Removes up to `count` keys that are due, in one batch; *more: there are
+ * others. */
+toon_err toon_expire_some(toon_store *store, size_t count, bool *more);
+
+/* --------------------------------------------- order (store_scan.c) */
+
+/* With the writer lock and the order lock for writing. */
+void toon_order_insert_locked(toon_store *store, toon_slice key);
+void toon_order_remove_locked(toon_store *store, toon_slice key);
+
+#endif

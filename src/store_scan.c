@@ -1,0 +1,323 @@
+/*
+ * store_scan.c - going through many keys: in hash order by a cursor, in byte
+ * order by the ordered index.
+ *
+ * Knows the table's cursors and the ordered index; must never know the order
+ * of a commit. Callbacks run without locks and outside of epochs.
+ */
+#include "epoch.h"
+#include "error.h"
+#include "key_hash.h"
+#include "store_internal.h"
+
+#include <stdlib.h>
+
+enum {
+    SCAN_CAPACITY = 4096, /* what toon_slot_map_scan asks for */
+    COUNT_DEFAULT = 10,
+    RANGE_KEYS_MAX = 512, /* copied under the lock at a time */
+    RANGE_BYTES_MAX = 64 * 1024,
+};
+
+/* Keys that were looked at, each as a toon_key_stat, a u32 size, its bytes. */
+struct found {
+    toon_buf keys;
+    bool with_stat;
+    int64_t now_ms;
+    uint64_t payload;
+};
+
+/* -------------------------------------------------------------- one key */
+
+static toon_err keep_slot(void *arg, const toon_volume *volume,
+                          const toon_hit *hit, bool gathered) {
+    struct found *found = arg;
+    toon_key_stat stat = {0};
+    (void)gathered;
+    if (hit->damaged || toon_is_expired(hit->record.expires_ms, found->now_ms))
+        return TOON_OK;
+    stat.meta = toon_hit_meta(volume, hit);
+    size_t before = found->keys.size;
+    char size[4] = {0};
+    toon_buf_append(&found->keys, &stat, sizeof stat);
+    toon_buf_append(&found->keys, size, sizeof size);
+    size_t start = found->keys.size;
+    if (!toon_record_key(&hit->record, &found->keys)) {
+        found->keys.size = before;
+        return found->keys.failed ? toon_fail_memory() : TOON_OK;
+    }
+    toon_put_u32(found->keys.data + start - sizeof size,
+                 (uint32_t)(found->keys.size - start));
+    return TOON_OK;
+}
+
+static toon_slice next_found(const toon_buf *keys, size_t *at,
+                             toon_key_stat *stat) {
+    memcpy(stat, keys->data + *at, sizeof *stat);
+    *at += sizeof *stat;
+    size_t size = toon_get_u32(keys->data + *at);
+    *at += 4;
+    toon_slice key = toon_bytes(keys->data + *at, size);
+    *at += size;
+    return key;
+}
+
+/* ----------------------------------------------------------- by a cursor */
+
+static toon_err collect_slots(toon_store *store, uint64_t *cursor, size_t want,
+                              toon_slot *slots, struct found *found) {
+    toon_err err = TOON_OK;
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    const toon_volume *volume = atomic_load(&store->volume);
+    size_t count =
+        toon_slot_map_scan(volume->table, cursor, want, slots, SCAN_CAPACITY);
+    for (size_t i = 0; err == TOON_OK && i < count; i++) {
+        err = toon_with_slot(store, volume, slots[i].payload, keep_slot, found);
+        if (err == TOON_NOT_FOUND) /* cleared meanwhile */
+            err = TOON_OK;
+    }
+    toon_epoch_leave();
+    return err;
+}
+
+/* The size of a value costs reading it, so only for keys that matched. */
+static bool visit(toon_store *store, toon_slice key, toon_key_stat *stat,
+                  const toon_scan_options *options, toon_key_fn *fn,
+                  void *arg) {
+    toon_slice pattern = toon_bytes(options->match, options->match_size);
+    if (options->match != NULL && !toon_glob_match(pattern, key))
+        return true;
+    if (!options->with_stat)
+        return fn(arg, key, NULL);
+    if (toon_stat_key(store, key, stat) != TOON_OK)
+        return true; /* gone meanwhile, or damaged */
+    return fn(arg, key, stat);
+}
+
+toon_err toon_scan(toon_store *store, uint64_t *cursor,
+                   const toon_scan_options *options, toon_key_fn *fn,
+                   void *arg) {
+    static const toon_scan_options defaults = {0};
+    if (options == NULL)
+        options = &defaults;
+    size_t count = options->count ? options->count : COUNT_DEFAULT;
+    struct found found = {.now_ms = toon_now_ms()};
+    toon_slot *slots = malloc(SCAN_CAPACITY * sizeof *slots);
+    uint64_t next = *cursor;
+    bool going = true;
+    toon_err err = slots ? TOON_OK : toon_fail_memory();
+    while (err == TOON_OK && going && count > 0) {
+        size_t want = count < SCAN_CAPACITY / 4 ? count : SCAN_CAPACITY / 4;
+        size_t at = 0;
+        found.keys.size = 0;
+        err = collect_slots(store, &next, want, slots, &found);
+        while (err == TOON_OK && going && at < found.keys.size) {
+            toon_key_stat stat;
+            toon_slice key = next_found(&found.keys, &at, &stat);
+            going = visit(store, key, &stat, options, fn, arg);
+        }
+        if (err == TOON_OK && going)
+            *cursor = next;
+        if (next == 0)
+            break;
+        count -= want;
+    }
+    free(slots);
+    toon_buf_free(&found.keys);
+    return err;
+}
+
+/* -------------------------------------------------------- the ordered index */
+
+/* Without memory for a key the index is dropped, and built when it is wanted
+ * again. */
+void toon_order_insert_locked(toon_store *store, toon_slice key) {
+    if (store->order == NULL ||
+        toon_key_order_insert(store->order, key) == TOON_OK)
+        return;
+    toon_key_order_free(store->order);
+    store->order = NULL;
+}
+
+void toon_order_remove_locked(toon_store *store, toon_slice key) {
+    if (store->order != NULL)
+        (void)toon_key_order_remove(store->order, key);
+}
+
+static toon_err insert_slot(void *arg, const toon_volume *volume,
+                            const toon_hit *hit, bool gathered) {
+    toon_key_order *order = arg;
+    toon_buf key = {0};
+    toon_err err = TOON_OK;
+    (void)volume;
+    (void)gathered;
+    if (!hit->damaged && toon_record_key(&hit->record, &key))
+        err = toon_key_order_insert(order, toon_buf_slice(&key));
+    else if (key.failed)
+        err = toon_fail_memory();
+    toon_buf_free(&key);
+    return err;
+}
+
+static toon_err fill_order(toon_store *store, toon_key_order *order,
+                           toon_slot *slots) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    uint64_t cursor = 0;
+    toon_err err = TOON_OK;
+    do {
+        size_t count = toon_slot_map_scan(
+            volume->table, &cursor, SCAN_CAPACITY / 4, slots, SCAN_CAPACITY);
+        for (size_t i = 0; err == TOON_OK && i < count; i++) {
+            toon_hit hit;
+            err = toon_volume_load(volume, slots[i].payload, TOON_LOOK_META,
+                                   true, &hit);
+            if (err == TOON_OK)
+                err = insert_slot(order, volume, &hit, true);
+            toon_hit_free(&hit);
+        }
+    } while (err == TOON_OK && cursor != 0);
+    return err;
+}
+
+/* With the writer lock: the keys stand still. */
+static toon_err build_order_gathered(toon_store *store) {
+    toon_key_order *order = toon_key_order_new();
+    toon_slot *slots = malloc(SCAN_CAPACITY * sizeof *slots);
+    toon_err err = TOON_NO_MEMORY;
+    if (order != NULL && slots != NULL)
+        err = fill_order(store, order, slots);
+    free(slots);
+    if (err != TOON_OK) {
+        toon_key_order_free(order);
+        return err == TOON_NO_MEMORY ? toon_fail_memory() : err;
+    }
+    (void)pthread_rwlock_wrlock(&store->order_lock);
+    store->order = order;
+    (void)pthread_rwlock_unlock(&store->order_lock);
+    atomic_store(&store->order_wanted, true);
+    return TOON_OK;
+}
+
+static toon_err build_order(toon_store *store) {
+    toon_err err = TOON_OK;
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    toon_lock_gathered(store);
+    (void)pthread_rwlock_rdlock(&store->order_lock);
+    bool built = store->order != NULL;
+    (void)pthread_rwlock_unlock(&store->order_lock);
+    if (!built)
+        err = build_order_gathered(store);
+    toon_unlock_gathered(store);
+    toon_epoch_leave();
+    return err;
+}
+
+/* Copies the next keys. An index that is missing (never built, or dropped for
+ * want of memory) is built first. */
+static toon_err copy_keys(toon_store *store, toon_slice from, bool after,
+                          size_t max_keys, toon_buf *keys, size_t *count) {
+    for (;;) {
+        keys->size = 0;
+        (void)pthread_rwlock_rdlock(&store->order_lock);
+        bool built = store->order != NULL;
+        if (built)
+            *count = toon_key_order_copy(store->order, from, after, max_keys,
+                                         RANGE_BYTES_MAX, keys);
+        (void)pthread_rwlock_unlock(&store->order_lock);
+        if (keys->failed)
+            return toon_fail_memory();
+        if (built)
+            return TOON_OK;
+        toon_err err = build_order(store);
+        if (err != TOON_OK)
+            return err;
+    }
+}
+
+/* ------------------------------------------------------------ byte order */
+
+struct range {
+    toon_store *store;
+    const toon_range_options *options;
+    toon_key_fn *fn;
+    void *arg;
+    size_t left; /* of the limit; SIZE_MAX: none */
+};
+
+static bool starts_with(toon_slice key, toon_slice prefix) {
+    return key.size >= prefix.size &&
+           (prefix.size == 0 ||
+            memcmp(key.data, prefix.data, prefix.size) == 0);
+}
+
+/* Is nothing expiring, every key of the index is there. */
+static bool is_there(toon_store *store, toon_slice key,
+                     const toon_range_options *options, toon_key_stat *stat) {
+    bool expiring = false;
+    if (!toon_epoch_enter())
+        return false;
+    expiring = atomic_load(&atomic_load(&store->volume)->expiring) > 0;
+    toon_epoch_leave();
+    if (!expiring && !options->with_stat)
+        return true;
+    return toon_stat_key(store, key, stat) == TOON_OK;
+}
+
+/* Visits the copied keys; false when the range is over. */
+static bool visit_keys(struct range *range, const toon_buf *keys,
+                       toon_buf *last) {
+    size_t at = 0;
+    while (at < keys->size) {
+        toon_key_stat stat;
+        size_t size = toon_get_u32(keys->data + at);
+        toon_slice key = toon_bytes(keys->data + at + 4, size);
+        at += 4 + size;
+        if (!starts_with(key, range->options->prefix))
+            return false;
+        if (is_there(range->store, key, range->options, &stat)) {
+            const toon_key_stat *told =
+                range->options->with_stat ? &stat : NULL;
+            if (!range->fn(range->arg, key, told))
+                return false;
+            if (range->left != SIZE_MAX && --range->left == 0)
+                return false;
+        }
+        if (at >= keys->size) { /* where the next copy goes on */
+            last->size = 0;
+            toon_buf_append_slice(last, key);
+        }
+    }
+    return !last->failed;
+}
+
+toon_err toon_range(toon_store *store, const toon_range_options *options,
+                    toon_key_fn *fn, void *arg) {
+    struct range range = {store, options, fn, arg,
+                          options->limit ? options->limit : SIZE_MAX};
+    toon_buf keys = {0};
+    toon_buf last = {0};
+    toon_slice from = options->from;
+    if (toon_slice_compare(from, options->prefix) < 0)
+        from = options->prefix;
+    bool after = false;
+    bool going = true;
+    toon_err err = TOON_OK;
+    while (going && err == TOON_OK) {
+        size_t count = 0;
+        size_t max_keys =
+            range.left < RANGE_KEYS_MAX ? range.left : RANGE_KEYS_MAX;
+        err = copy_keys(store, from, after, max_keys, &keys, &count);
+        if (err != TOON_OK || count == 0)
+            break;
+        going = visit_keys(&range, &keys, &last);
+        from = toon_buf_slice(&last);
+        after = true;
+    }
+    if (last.failed)
+        err = toon_fail_memory();
+    toon_buf_free(&keys);
+    toon_buf_free(&last);
+    return err;
+}

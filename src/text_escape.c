@@ -1,0 +1,378 @@
+/*
+ * text_escape.c - strings looked at and escaped, 32 or 16 bytes at a time.
+ *
+ * Knows byte classes, UTF-8 and the processor's vectors; must never know what
+ * a cell or a key is, or records.
+ *
+ * The vector code handles plain bytes and ASCII escapes. What is not ASCII it
+ * hands, a vector's length at a time, to look_at_bytes(), which is also all of
+ * the portable twin.
+ */
+#include "text_escape.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+/* ------------------------------------------------------- one byte at a time */
+
+/* Classes of ASCII bytes: how many characters an escape adds, and whether the
+ * byte is special. */
+enum {
+    EXTRA_MASK = 7,
+    SPECIAL = 8,
+    SHORT = SPECIAL | 1, /* \n and the like */
+    LONG = SPECIAL | 5,  /* \u001f */
+};
+
+static const unsigned char byte_class[128] = {
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    SHORT,
+    SHORT,
+    LONG,
+    LONG,
+    SHORT,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    LONG,
+    ['"'] = SHORT,
+    ['\\'] = SHORT,
+    [','] = SPECIAL,
+    [':'] = SPECIAL,
+    ['['] = SPECIAL,
+    [']'] = SPECIAL,
+    ['{'] = SPECIAL,
+    ['}'] = SPECIAL,
+};
+
+/* The length of the UTF-8 sequence that starts here, or 0: no overlong forms,
+ * no surrogates, nothing past U+10FFFF. */
+static size_t sequence_size(const unsigned char *p, size_t left) {
+    unsigned lead = p[0];
+    if (lead < 0xc2 || lead > 0xf4) {
+        return 0;
+    }
+    size_t size = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (left < size || p[1] < low || p[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < size; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return size;
+}
+
+/* Takes whole characters from bytes[at] on until `end` is reached or passed.
+ * Returns where it stopped: bytes.size at once if this is not UTF-8. */
+static size_t look_at_bytes(toon_slice bytes, size_t at, size_t end,
+                            toon_text_scan *scan) {
+    const unsigned char *p = (const unsigned char *)bytes.data;
+    while (at < end) {
+        if (p[at] < 0x80) {
+            unsigned class = byte_class[p[at]];
+            scan->extra += class & EXTRA_MASK;
+            scan->special |= (class & SPECIAL) != 0;
+            at++;
+            continue;
+        }
+        size_t size = sequence_size(p + at, bytes.size - at);
+        if (size == 0) {
+            scan->utf8 = false;
+            return bytes.size;
+        }
+        at += size;
+    }
+    return at;
+}
+
+toon_text_scan toon_text_scan_bytes_portable(toon_slice bytes) {
+    toon_text_scan scan = {.utf8 = true};
+    look_at_bytes(bytes, 0, bytes.size, &scan);
+    return scan;
+}
+
+static char *put_escape(char *out, unsigned char byte) {
+    static const char digits[] = "0123456789abcdef";
+    static const char letters[128] = {
+        ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\',
+    };
+    *out++ = '\\';
+    if (letters[byte] != 0) {
+        *out++ = letters[byte];
+        return out;
+    }
+    memcpy(out, "u00", 3);
+    out[3] = digits[byte >> 4];
+    out[4] = digits[byte & 15];
+    return out + 5;
+}
+
+char *toon_text_escape_portable(char *out, toon_slice bytes) {
+    const unsigned char *p = (const unsigned char *)bytes.data;
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (p[i] < 0x80 && (byte_class[p[i]] & EXTRA_MASK) != 0) {
+            out = put_escape(out, p[i]);
+        } else {
+            *out++ = (char)p[i];
+        }
+    }
+    return out;
+}
+
+/* ------------------------------------------------------ many bytes at a time */
+
+/*
+ * The few words that the code below is written in, for each processor. A
+ * comparison gives a vector of all ones or all zeros for each byte; vec_mask()
+ * makes a number of it, MASK_BITS equal bits for each byte, first byte lowest.
+ */
+#if defined(__x86_64__)
+
+#define HAVE_VECTORS 1
+#define VECTOR_CODE  __attribute__((target("avx2")))
+
+typedef __m256i vec;
+
+enum { VEC_SIZE = 32, MASK_BITS = 1 };
+
+static bool vectors_work(void) {
+    return __builtin_cpu_supports("avx2");
+}
+
+VECTOR_CODE static inline vec vec_load(const void *from) {
+    return _mm256_loadu_si256(from);
+}
+
+VECTOR_CODE static inline void vec_store(void *to, vec v) {
+    _mm256_storeu_si256(to, v);
+}
+
+VECTOR_CODE static inline vec vec_or(vec a, vec b) {
+    return _mm256_or_si256(a, b);
+}
+
+/* Which bytes, as signed numbers, are below the limit? */
+VECTOR_CODE static inline vec vec_below(vec v, char limit) {
+    return _mm256_cmpgt_epi8(_mm256_set1_epi8(limit), v);
+}
+
+/* Which bytes are the one that stands in `set` at their low four bits? */
+VECTOR_CODE static inline vec vec_in(vec v, const char *set) {
+    vec sets = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)set));
+    return _mm256_cmpeq_epi8(v, _mm256_shuffle_epi8(sets, v));
+}
+
+VECTOR_CODE static inline uint64_t vec_mask(vec v) {
+    return (uint32_t)_mm256_movemask_epi8(v);
+}
+
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+
+#define HAVE_VECTORS 1
+#define VECTOR_CODE
+
+typedef uint8x16_t vec;
+
+enum { VEC_SIZE = 16, MASK_BITS = 4 };
+
+static bool vectors_work(void) {
+    return true;
+}
+
+static inline vec vec_load(const void *from) {
+    return vld1q_u8(from);
+}
+
+static inline void vec_store(void *to, vec v) {
+    vst1q_u8(to, v);
+}
+
+static inline vec vec_or(vec a, vec b) {
+    return vorrq_u8(a, b);
+}
+
+static inline vec vec_below(vec v, char limit) {
+    return vcltq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((signed char)limit));
+}
+
+static inline vec vec_in(vec v, const char *set) {
+    vec low = vandq_u8(v, vdupq_n_u8(15));
+    return vceqq_u8(v, vqtbl1q_u8(vld1q_u8((const unsigned char *)set), low));
+}
+
+static inline uint64_t vec_mask(vec v) {
+    uint8x8_t halves = vshrn_n_u16(vreinterpretq_u16_u8(v), 4);
+    return vget_lane_u64(vreinterpret_u64_u8(halves), 0);
+}
+
+#endif
+
+#if defined(HAVE_VECTORS)
+
+/* Sets for vec_in(). A place that holds no member holds a byte whose low four
+ * bits are another place's. */
+static const char quote_or_backslash[16] = {1, [2] = '"', [12] = '\\'};
+static const char short_controls[16] = {1, [9] = '\t', '\n', [13] = '\r'};
+static const char specials[16] = {1, [2] = '"', [10] = ':', '[', '\\', ']'};
+static const char more_specials[16] = {1, [11] = '{', ',', '}'};
+
+/* Bytes of a vector that are not plain: all that is not ASCII, what needs an
+ * escape, and, if `all`, what is special. */
+VECTOR_CODE static inline vec vec_not_plain(vec v, bool all) {
+    vec low = vec_below(v, 0x20);
+    if (!all) {
+        return vec_or(low, vec_in(v, quote_or_backslash));
+    }
+    return vec_or(low, vec_or(vec_in(v, specials), vec_in(v, more_specials)));
+}
+
+/* How many plain bytes come first, in steps of four vectors? */
+VECTOR_CODE static inline size_t skip_plain(const char *p, size_t left,
+                                            bool all) {
+    enum { STEP = 4 * VEC_SIZE };
+
+    size_t at = 0;
+    for (; left - at >= STEP; at += STEP) {
+        vec a = vec_not_plain(vec_load(p + at), all);
+        vec b = vec_not_plain(vec_load(p + at + VEC_SIZE), all);
+        vec c = vec_not_plain(vec_load(p + at + 2 * VEC_SIZE), all);
+        vec d = vec_not_plain(vec_load(p + at + 3 * VEC_SIZE), all);
+        if (vec_mask(vec_or(vec_or(a, b), vec_or(c, d))) != 0) {
+            break;
+        }
+    }
+    return at;
+}
+
+static inline size_t count(uint64_t mask) {
+    return (size_t)__builtin_popcountll(mask) / MASK_BITS;
+}
+
+/* Adds one vector to the scan; false, and nothing added, if it has bytes that
+ * are not ASCII. */
+VECTOR_CODE static inline bool look_at_vec(vec v, toon_text_scan *scan) {
+    if (vec_mask(vec_not_plain(v, true)) == 0) {
+        return true;
+    }
+    if (vec_mask(vec_below(v, 0)) != 0) {
+        return false;
+    }
+    uint64_t all_controls = vec_mask(vec_below(v, 0x20));
+    scan->extra += count(vec_mask(vec_in(v, quote_or_backslash)));
+    scan->extra += (LONG & EXTRA_MASK) * count(all_controls);
+    scan->extra -= ((LONG & EXTRA_MASK) - (SHORT & EXTRA_MASK)) *
+                   count(vec_mask(vec_in(v, short_controls)));
+    scan->special = true;
+    return true;
+}
+
+/* Adds a vector's length of bytes from bytes[at] on, or what is left of them.
+ * Returns where it stopped, as look_at_bytes() does. */
+VECTOR_CODE static inline size_t look_at_some(toon_slice bytes, size_t at,
+                                              toon_text_scan *scan) {
+    const char *from = bytes.data + at;
+    size_t size = bytes.size - at;
+    char padded[VEC_SIZE];
+    if (size >= VEC_SIZE) {
+        size = VEC_SIZE;
+    } else {
+        memset(padded, 'x', sizeof padded);
+        memcpy(padded, from, size);
+        from = padded;
+    }
+    if (look_at_vec(vec_load(from), scan)) {
+        return at + size;
+    }
+    return look_at_bytes(bytes, at, at + size, scan);
+}
+
+VECTOR_CODE static toon_text_scan scan_by_vectors(toon_slice bytes) {
+    toon_text_scan scan = {.utf8 = true};
+    size_t at = 0;
+    while (at < bytes.size) {
+        const char *from = bytes.data + at;
+        size_t left = bytes.size - at;
+        at += scan.special ? skip_plain(from, left, false)
+                           : skip_plain(from, left, true);
+        for (unsigned k = 0; k < 4 && at < bytes.size; k++) {
+            at = look_at_some(bytes, at, &scan);
+        }
+    }
+    return scan;
+}
+
+/* A whole vector is stored ahead even if fewer of its bytes count: what the
+ * bytes become is never shorter than they are, so there is room. */
+VECTOR_CODE static char *escape_by_vectors(char *out, toon_slice bytes) {
+    const char *p = bytes.data;
+    size_t left = bytes.size;
+    while (left >= VEC_SIZE) {
+        vec v = vec_load(p);
+        vec_store(out, v);
+        uint64_t mask =
+            vec_mask(vec_below(v, 0x20)) & ~vec_mask(vec_below(v, 0));
+        mask |= vec_mask(vec_in(v, quote_or_backslash));
+        if (mask == 0) {
+            p += VEC_SIZE;
+            out += VEC_SIZE;
+            left -= VEC_SIZE;
+            continue;
+        }
+        size_t plain = (size_t)__builtin_ctzll(mask) / MASK_BITS;
+        out = put_escape(out + plain, (unsigned char)p[plain]);
+        p += plain + 1;
+        left -= plain + 1;
+    }
+    return toon_text_escape_portable(out, toon_bytes(p, left));
+}
+
+toon_text_scan toon_text_scan_bytes(toon_slice bytes) {
+    return vectors_work() ? scan_by_vectors(bytes)
+                          : toon_text_scan_bytes_portable(bytes);
+}
+
+char *toon_text_escape(char *out, toon_slice bytes) {
+    return vectors_work() ? escape_by_vectors(out, bytes)
+                          : toon_text_escape_portable(out, bytes);
+}
+
+#else
+
+toon_text_scan toon_text_scan_bytes(toon_slice bytes) {
+    return toon_text_scan_bytes_portable(bytes);
+}
+
+char *toon_text_escape(char *out, toon_slice bytes) {
+    return toon_text_escape_portable(out, bytes);
+}
+
+#endif

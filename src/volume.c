@@ -1,0 +1,368 @@
+/*
+ * volume.c - from a key to its record, and from records to a value.
+ *
+ * Knows what keys mean and where their records lie; must never know locks,
+ * clients or caching.
+ */
+#include "volume.h"
+
+#include "error.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum { TABLE_SHARDS = 256 };
+
+/* Of longer records, a look at meta data reads the ends only. */
+enum { LONG_RECORD = 16 * 1024 };
+
+toon_volume *toon_volume_new(toon_log *log, uint64_t seed, uint64_t generation,
+                             uint64_t keys_expected) {
+    toon_volume *volume = calloc(1, sizeof *volume);
+    toon_slot_map *table = toon_slot_map_new(TABLE_SHARDS, keys_expected);
+    if (volume == NULL || table == NULL) {
+        if (table != NULL)
+            toon_slot_map_free(table);
+        free(volume);
+        return NULL;
+    }
+    volume->log = log;
+    volume->table = table;
+    volume->seed = seed;
+    atomic_store(&volume->generation, generation);
+    return volume;
+}
+
+void toon_volume_free(toon_volume *volume) {
+    if (volume == NULL)
+        return;
+    toon_log_free(volume->log);
+    toon_slot_map_free(volume->table);
+    toon_expiry_free(&volume->expiry);
+    free(volume);
+}
+
+void toon_hit_free(toon_hit *hit) {
+    toon_buf_free(&hit->own);
+}
+
+toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
+    const char *path = volume->log->file.path;
+    toon_where where = {path, (int64_t)offset, 0};
+    return toon_fail(TOON_CORRUPT, where,
+                     "%s: damaged record at offset %llu; run tst check", path,
+                     (unsigned long long)offset);
+}
+
+/* ---------------------------------------------------------- one record */
+
+static bool parse_line(const toon_volume *volume, toon_slice bytes,
+                       size_t length, toon_look look, toon_record *out) {
+    bool trusted = look == TOON_LOOK_META && length > LONG_RECORD;
+    if (trusted)
+        return toon_record_parse_trusted(bytes, out) == RECORD_OK;
+    return toon_record_parse(bytes, volume->log->salt, out) == RECORD_OK &&
+           (length == 0 || out->size == length);
+}
+
+/*
+ * The record at `offset`, of `length` bytes or 0 if that is not known. First
+ * from the mapping; what does not parse there (a page that the disk failed to
+ * give reads as zeros) is read again by a call, which knows the error.
+ */
+static toon_err load_at(const toon_volume *volume, uint64_t offset,
+                        size_t length, toon_look look, toon_hit *hit) {
+    const toon_log *log = volume->log;
+    toon_slice view = toon_log_view(log, offset, length);
+    if (view.data != NULL &&
+        parse_line(volume, view, length, look, &hit->record))
+        return TOON_OK;
+    hit->own.size = 0;
+    toon_err err = toon_log_read(log, offset, length, &hit->own);
+    if (err != TOON_OK)
+        return err;
+    if (parse_line(volume, toon_buf_slice(&hit->own), length, look,
+                   &hit->record))
+        return TOON_OK;
+    return TOON_CORRUPT;
+}
+
+static toon_err load_gathered(const toon_volume *volume, uint64_t offset,
+                              toon_hit *hit) {
+    toon_slice bytes = toon_log_view_gathered(volume->log, offset);
+    if (toon_record_parse(bytes, volume->log->salt, &hit->record) != RECORD_OK)
+        return TOON_CORRUPT;
+    return TOON_OK;
+}
+
+/* TOON_CORRUPT without a text: the caller decides what it means. */
+static toon_err load(const toon_volume *volume, uint64_t offset, size_t length,
+                     toon_look look, bool gathered, toon_hit *hit) {
+    uint64_t written =
+        atomic_load_explicit(&volume->log->written, memory_order_acquire);
+    if (offset < written)
+        return load_at(volume, offset, length, look, hit);
+    if (!gathered)
+        return TOON_CONFLICT;
+    return load_gathered(volume, offset, hit);
+}
+
+toon_err toon_volume_load(const toon_volume *volume, uint64_t payload,
+                          toon_look look, bool gathered, toon_hit *out) {
+    *out = (toon_hit){.payload = payload};
+    toon_err err = load(volume, toon_payload_offset(payload),
+                        toon_payload_length(payload), look, gathered, out);
+    if (err != TOON_CORRUPT)
+        return err;
+    out->damaged = true;
+    return TOON_OK;
+}
+
+toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
+                          uint64_t hash, toon_look look, bool gathered,
+                          toon_hit *out) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    toon_hit damaged = {0};
+    size_t count = toon_slot_map_get(volume->table, hash, payloads);
+    for (size_t i = 0; i < count; i++) {
+        toon_err err =
+            toon_volume_load(volume, payloads[i], look, gathered, out);
+        if (err != TOON_OK) {
+            toon_hit_free(out);
+            return err;
+        }
+        if (!out->damaged && toon_record_key_is(&out->record, key))
+            return TOON_OK;
+        if (out->damaged)
+            damaged = (toon_hit){.payload = payloads[i], .damaged = true};
+        toon_hit_free(out);
+    }
+    /* All 64 bits of a secret hash agree: a damaged record is this key's. */
+    *out = damaged;
+    return TOON_OK;
+}
+
+static bool carries_no_value(char type) {
+    return type == RECORD_META || type == RECORD_SAME_VALUE;
+}
+
+uint64_t toon_hit_value_offset(const toon_hit *hit) {
+    if (carries_no_value(hit->record.type))
+        return hit->record.ref;
+    return toon_payload_offset(hit->payload);
+}
+
+/* ------------------------------------------------------------- the value */
+
+static bool ends_chain(char type) {
+    return type == RECORD_STRING || type == RECORD_BASE64;
+}
+
+void toon_pieces_free(toon_pieces *pieces) {
+    for (size_t i = 0; i < pieces->count; i++)
+        toon_buf_free(&pieces->items[i].own);
+    free(pieces->items);
+    *pieces = (toon_pieces){0};
+}
+
+static bool push_piece(toon_pieces *pieces, uint64_t offset, toon_hit *hit) {
+    if ((pieces->count & (pieces->count + 1)) == 0) { /* 0, 1, 3, 7, … */
+        size_t capacity = (pieces->count + 1) * 2;
+        toon_piece *items = realloc(pieces->items, capacity * sizeof *items);
+        if (items == NULL)
+            return false;
+        pieces->items = items;
+    }
+    toon_piece *piece = &pieces->items[pieces->count++];
+    *piece = (toon_piece){hit->record, offset, 0, hit->own};
+    return true;
+}
+
+static void reverse(toon_pieces *pieces) {
+    for (size_t i = 0; i < pieces->count / 2; i++) {
+        toon_piece *a = &pieces->items[i];
+        toon_piece *b = &pieces->items[pieces->count - 1 - i];
+        toon_piece swap = *a;
+        *a = *b;
+        *b = swap;
+    }
+}
+
+static toon_err measure(const toon_volume *volume, toon_pieces *pieces) {
+    for (size_t i = 0; i < pieces->count; i++) {
+        toon_piece *piece = &pieces->items[i];
+        if (!toon_record_value_size(&piece->record, &piece->size) ||
+            pieces->size + piece->size > TOON_VALUE_SIZE_LIMIT)
+            return toon_volume_damaged(volume, piece->offset);
+        pieces->size += piece->size;
+    }
+    return TOON_OK;
+}
+
+/* Walks from `offset` down, newest first. Offsets only fall: it ends. */
+static toon_err collect(const toon_volume *volume, uint64_t offset,
+                        bool gathered, toon_pieces *out) {
+    uint64_t below = UINT64_MAX;
+    while (offset < below && offset >= volume->log->first &&
+           out->count < TOON_PIECES_MAX) {
+        toon_hit hit = {0};
+        toon_err err = load(volume, offset, 0, TOON_LOOK_WHOLE, gathered, &hit);
+        if (err == TOON_OK && (carries_no_value(hit.record.type) ||
+                               hit.record.type == RECORD_DELETED))
+            err = TOON_CORRUPT;
+        if (err == TOON_OK && !push_piece(out, offset, &hit))
+            err = toon_fail_memory();
+        if (err != TOON_OK) {
+            toon_hit_free(&hit);
+            return err == TOON_CORRUPT ? toon_volume_damaged(volume, offset)
+                                       : err;
+        }
+        if (ends_chain(hit.record.type))
+            return TOON_OK;
+        below = offset;
+        offset = hit.record.ref;
+    }
+    return toon_volume_damaged(volume, offset);
+}
+
+toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
+                            bool gathered, toon_pieces *out) {
+    *out = (toon_pieces){0};
+    toon_err err = collect(volume, toon_hit_value_offset(hit), gathered, out);
+    if (err == TOON_OK) {
+        reverse(out);
+        err = measure(volume, out);
+    }
+    if (err != TOON_OK)
+        toon_pieces_free(out);
+    return err;
+}
+
+toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
+                          size_t first, char *out) {
+    for (size_t i = first; i < pieces->count; i++) {
+        const toon_piece *piece = &pieces->items[i];
+        if (!toon_record_value(&piece->record, out))
+            return toon_volume_damaged(volume, piece->offset);
+        out += piece->size;
+    }
+    return TOON_OK;
+}
+
+/* -------------------------------------------------------------- garbage */
+
+uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
+                             uint64_t kept, bool gathered) {
+    uint64_t offset = toon_payload_offset(old_payload);
+    size_t length = toon_payload_length(old_payload);
+    if (!toon_payload_builds_on(old_payload) && length > 0)
+        return offset == kept ? 0 : length;
+    uint64_t bytes = 0;
+    uint64_t below = UINT64_MAX;
+    while (offset != kept && offset != 0 && offset < below) {
+        toon_hit hit = {0};
+        toon_err err =
+            load(volume, offset, length, TOON_LOOK_META, gathered, &hit);
+        toon_hit_free(&hit);
+        if (err != TOON_OK)
+            break;
+        bytes += hit.record.size;
+        below = offset;
+        offset = hit.record.ref;
+        length = 0;
+    }
+    return bytes;
+}
+
+/* ---------------------------------------------------------------- changes */
+
+/* For toon_expiry_filter: does a key still stand where the entry says? */
+static bool is_current(void *arg, const toon_expiry_entry *entry) {
+    const toon_volume *volume = arg;
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    size_t count = toon_slot_map_get(volume->table, entry->hash, payloads);
+    for (size_t i = 0; i < count; i++) {
+        if (payloads[i] == entry->payload)
+            return true;
+    }
+    return false;
+}
+
+void toon_volume_trim_expiry(toon_volume *volume) {
+    toon_expiry_filter(&volume->expiry, is_current, volume);
+}
+
+bool toon_volume_reserve(toon_volume *volume, uint64_t hash) {
+    enum { STALE_SLACK = 1024 };
+
+    toon_expiry *heap = &volume->expiry;
+    if (heap->count > STALE_SLACK + 2 * atomic_load(&volume->expiring))
+        toon_volume_trim_expiry(volume);
+    return toon_slot_map_reserve(volume->table, hash, 1) &&
+           toon_expiry_reserve(heap, 1);
+}
+
+static void count_expiring(toon_volume *volume, int64_t gone_ms,
+                           int64_t come_ms) {
+    if (gone_ms != 0)
+        (void)atomic_fetch_sub(&volume->expiring, 1);
+    if (come_ms != 0)
+        (void)atomic_fetch_add(&volume->expiring, 1);
+}
+
+/* From one payload to another, 0 being none. Only adding can fail, and the
+ * caller has reserved. */
+static void repoint(toon_volume *volume, uint64_t hash, uint64_t from,
+                    uint64_t to) {
+    bool done;
+    if (from == 0 && to == 0)
+        return;
+    if (from == 0)
+        done = toon_slot_map_add(volume->table, hash, to);
+    else if (to == 0)
+        done = toon_slot_map_remove(volume->table, hash, from);
+    else
+        done = toon_slot_map_replace(volume->table, hash, from, to);
+    assert(done);
+    (void)done;
+}
+
+void toon_volume_apply(toon_volume *volume, toon_step *step) {
+    step->old_last = volume->last_offset;
+    volume->last_offset = step->offset;
+    repoint(volume, step->hash, step->old_payload, step->payload);
+    count_expiring(volume, step->old_expires_ms, step->expires_ms);
+    if (step->expires_ms != 0)
+        toon_expiry_push(
+            &volume->expiry,
+            (toon_expiry_entry){step->expires_ms, step->hash, step->payload});
+    (void)atomic_fetch_add(&volume->rows, 1);
+    (void)atomic_fetch_add(&volume->live_bytes,
+                           step->live_bytes - step->garbage);
+}
+
+/* The new record's entry is stale now. The old one's may have been filtered
+ * away as stale meanwhile, and counts again. */
+static void restore_expiry(toon_volume *volume, const toon_step *step) {
+    toon_expiry *heap = &volume->expiry;
+    toon_expiry_entry entry = {step->old_expires_ms, step->hash,
+                               step->old_payload};
+    if (step->old_expires_ms == 0)
+        return;
+    for (size_t i = 0; i < heap->count; i++) {
+        if (heap->entries[i].payload == entry.payload)
+            return;
+    }
+    if (toon_expiry_reserve(heap, 1))
+        toon_expiry_push(heap, entry);
+}
+
+void toon_volume_undo(toon_volume *volume, const toon_step *step) {
+    repoint(volume, step->hash, step->payload, step->old_payload);
+    count_expiring(volume, step->expires_ms, step->old_expires_ms);
+    volume->last_offset = step->old_last;
+    restore_expiry(volume, step);
+    (void)atomic_fetch_sub(&volume->rows, 1);
+    (void)atomic_fetch_sub(&volume->live_bytes,
+                           step->live_bytes - step->garbage);
+}

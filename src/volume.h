@@ -1,0 +1,174 @@
+/*
+ * volume.h - one log and the key table that points into it.
+ *
+ * A store has one volume at a time and swaps it whole (toon_clear), so that a
+ * reader who loaded the pointer sees a table and a log that belong together.
+ *
+ * Knows what keys mean and where their records lie; must never know locks,
+ * clients, caching or the order of a commit. "Writer" is whoever holds the
+ * store's writer lock; readers are any threads inside toon_epoch_enter().
+ */
+#ifndef TOON_VOLUME_H
+#define TOON_VOLUME_H
+
+#include "expiry.h"
+#include "log.h"
+#include "slot_map.h"
+
+/*
+ * A slot's payload: offset (40 bits), length (23 bits), and whether the
+ * record builds on another one (so that only those are walked when live
+ * records are counted). A length that does not fit is stored as 0 and read
+ * from the log. Never 0, since no record lies at offset 0.
+ */
+#define TOON_PAYLOAD_LENGTH_MAX ((uint64_t)0x7fffff)
+
+static inline uint64_t toon_payload(uint64_t offset, uint64_t size,
+                                    bool builds_on) {
+    uint64_t length = size <= TOON_PAYLOAD_LENGTH_MAX ? size : 0;
+    return offset << 24 | length << 1 | (builds_on ? 1 : 0);
+}
+
+static inline uint64_t toon_payload_offset(uint64_t payload) {
+    return payload >> 24;
+}
+
+static inline size_t toon_payload_length(uint64_t payload) {
+    return (size_t)(payload >> 1 & TOON_PAYLOAD_LENGTH_MAX);
+}
+
+static inline bool toon_payload_builds_on(uint64_t payload) {
+    return (payload & 1) != 0;
+}
+
+typedef struct toon_volume {
+    toon_log *log;
+    toon_slot_map *table;
+    uint64_t seed;               /* of the key hash */
+    _Atomic uint64_t generation; /* high bits of versions, never 0 */
+
+    /* The writer's; others read them for statistics only. */
+    _Atomic uint64_t rows; /* records in the log */
+    _Atomic uint64_t live_bytes;
+    _Atomic uint64_t expiring; /* keys with an expiry */
+    toon_expiry expiry;
+    uint64_t last_offset; /* of the newest record; 0: there is none */
+} toon_volume;
+
+/* Takes the log. NULL: no memory (the log is the caller's then). */
+toon_volume *toon_volume_new(toon_log *log, uint64_t seed, uint64_t generation,
+                             uint64_t keys_expected);
+void toon_volume_free(toon_volume *volume); /* frees the log too */
+
+/* A key's current record. `record` borrows from the log's mapping or from
+ * `own`, which the caller frees (toon_hit_free) while still in the epoch. */
+typedef struct toon_hit {
+    uint64_t payload; /* 0: the key is absent */
+    bool damaged;     /* its record cannot be read; payload names it */
+    toon_record record;
+    toon_buf own;
+} toon_hit;
+
+void toon_hit_free(toon_hit *hit);
+
+/* How far a lookup looks at a record. */
+typedef enum toon_look {
+    TOON_LOOK_WHOLE, /* its value will be used: check the CRC */
+    TOON_LOOK_META,  /* not the value: long records are not read whole */
+} toon_look;
+
+/*
+ * Finds the key's record, expired or not: TOON_OK also when it is absent
+ * (payload 0) or damaged. TOON_CONFLICT: the record is still in the gather
+ * buffer and `gathered` is false; only the writer may look there.
+ * TOON_NO_MEMORY, TOON_IO.
+ */
+toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
+                          uint64_t hash, toon_look look, bool gathered,
+                          toon_hit *out);
+
+/* The record of a slot, without knowing its key. Else as above. */
+toon_err toon_volume_load(const toon_volume *volume, uint64_t payload,
+                          toon_look look, bool gathered, toon_hit *out);
+
+/* The offset of the record that carries the value: the record's own, or what
+ * a t or r refers to. */
+uint64_t toon_hit_value_offset(const toon_hit *hit);
+
+static inline uint64_t toon_volume_version(const toon_volume *volume,
+                                           uint64_t payload) {
+    return atomic_load_explicit(&volume->generation, memory_order_relaxed)
+               << 40 |
+           toon_payload_offset(payload);
+}
+
+static inline toon_meta toon_hit_meta(const toon_volume *volume,
+                                      const toon_hit *hit) {
+    return (toon_meta){hit->record.written_ms, hit->record.expires_ms,
+                       toon_volume_version(volume, hit->payload),
+                       hit->record.mode};
+}
+
+/* The pieces that make up a value, oldest first. */
+#define TOON_PIECES_MAX 1024
+
+typedef struct toon_piece {
+    toon_record record;
+    uint64_t offset;
+    size_t size; /* of its bytes of the value */
+    toon_buf own;
+} toon_piece;
+
+typedef struct toon_pieces {
+    toon_piece *items; /* owned */
+    size_t count;
+    size_t size; /* of the whole value */
+} toon_pieces;
+
+/* Collects them. TOON_CORRUPT if one is damaged; else as find. */
+toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
+                            bool gathered, toon_pieces *out);
+void toon_pieces_free(toon_pieces *pieces);
+
+/* Writes the value from piece `first` on to `out`. TOON_CORRUPT. */
+toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
+                          size_t first, char *out);
+
+/*
+ * One change of the table. Kept until its record is written, it is also how
+ * the change is undone.
+ */
+typedef struct toon_step {
+    uint64_t hash;
+    uint64_t offset;        /* of the record */
+    uint64_t old_last;      /* volume->last_offset before; apply fills it */
+    uint64_t old_payload;   /* 0: the key was absent */
+    uint64_t payload;       /* 0: the key is deleted */
+    int64_t old_expires_ms; /* of the old record; 0: never, or absent */
+    int64_t expires_ms;     /* of the new record */
+    uint64_t live_bytes;    /* of the new record; 0 for a deletion */
+    uint64_t garbage;       /* what of the old is dead now */
+} toon_step;
+
+/* Writer. After it, one apply for this hash cannot fail. */
+bool toon_volume_reserve(toon_volume *volume, uint64_t hash);
+void toon_volume_apply(toon_volume *volume, toon_step *step);
+
+/* Writer. Drops the heap's stale entries. */
+void toon_volume_trim_expiry(toon_volume *volume);
+
+/* Undo in the reverse order of apply. */
+void toon_volume_undo(toon_volume *volume, const toon_step *step);
+
+/*
+ * What of the old record's chain is dead once a record takes its place that
+ * builds on offset `kept` (0: on nothing), in bytes. Damaged parts count as
+ * nothing: the figure is an estimate that steers compaction.
+ */
+uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
+                             uint64_t kept, bool gathered);
+
+/* Names the offset: "damaged record at …". */
+toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset);
+
+#endif
