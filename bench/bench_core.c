@@ -40,7 +40,7 @@ struct side {
 };
 
 static void fail(const char *what) {
-    (void)fprintf(stderr, "bench_core: %s: %s\n", what, strerror(errno));
+    (void)fprintf(stderr, "bench_core: %s: %s\n", what, strerrordesc_np(errno));
     exit(1);
 }
 

@@ -4,6 +4,9 @@
  */
 #include "attr.h"
 
+/* The kernel rounds a timeout up to its own clock's next tick. */
+#define KERNEL_TICK_MS 10
+
 void ticks_init(ticks *t) {
     memset(t->slots, 0, sizeof(t->slots));
     pthread_mutex_init(&t->lock, NULL);
@@ -73,14 +76,14 @@ void attr_of_file(const mount_options *options, const file_facts *facts,
                                                         : options->file_mode);
     out->st_nlink = 1;
     out->st_size = (off_t)facts->size;
-    out->st_blocks = (blkcnt_t)((facts->size + 511) / 512);
+    out->st_blocks = (__typeof__(out->st_blocks))((facts->size + 511) / 512);
 }
 
 void attr_of_dir(const mount_options *options, const file_facts *facts,
                  struct stat *out) {
     attr_common(options, facts, out);
-    uint32_t mode = facts->meta.mode & 07777;
-    out->st_mode = S_IFDIR | (mode != 0 ? mode : options->dir_mode);
+    uint32_t mode = facts->meta.mode;
+    out->st_mode = S_IFDIR | (mode != 0 ? mode & 07777 : options->dir_mode);
     out->st_nlink = 2;
     out->st_size = 4096;
     out->st_blocks = 8;
@@ -90,7 +93,7 @@ double timeout_until(int64_t expires_ms, int64_t now_ms) {
     if (expires_ms == 0) {
         return TIMEOUT_LONG_S;
     }
-    double seconds = (double)(expires_ms - now_ms) / 1000.0;
+    double seconds = (double)(expires_ms - now_ms - KERNEL_TICK_MS) / 1000.0;
     if (seconds < 0) {
         return 0;
     }
@@ -99,5 +102,8 @@ double timeout_until(int64_t expires_ms, int64_t now_ms) {
 
 uint32_t mode_to_store(mode_t mode, unsigned default_mode) {
     mode &= 07777;
-    return mode == default_mode ? 0 : (uint32_t)mode;
+    if (mode == default_mode) {
+        return 0;
+    }
+    return mode == 0 ? S_IFREG : (uint32_t)mode;
 }

@@ -55,7 +55,8 @@ void attr_of_dir(const mount_options *options, const file_facts *facts,
 /* Seconds until `expires_ms`, at most TIMEOUT_LONG_S; 0 expires never. */
 double timeout_until(int64_t expires_ms, int64_t now_ms);
 
-/* The mode to store: 0 where it is the default. */
+/* The mode to store: 0 where it is the default. No permission at all is told
+ * from that by a type bit. */
 uint32_t mode_to_store(mode_t mode, unsigned default_mode);
 
 #endif

@@ -84,12 +84,12 @@ static size_t pending_bytes(const client *c) {
 
 size_t client_describe(const client *c, char *to, size_t capacity) {
     int64_t now = monotonic_ms();
-    char command[COMMAND_NAME_MAX] = "NULL", flags[8] = "N";
+    char running[COMMAND_NAME_MAX] = "NULL", flags[8] = "N";
     size_t pending = pending_bytes(c), at = 0;
     int written = 0;
 
     if (c->last_command)
-        command_full_name(c->last_command, command);
+        command_full_name(c->last_command, running);
     if (c->is_unix)
         flags[at++] = 'U';
     if (c->close_after_reply)
@@ -111,7 +111,7 @@ size_t client_describe(const client *c, char *to, size_t capacity) {
         c->input_capacity - c->input_bytes, c->out.capacity, c->out.capacity,
         pending, c->output_bytes,
         sizeof *c + c->input_capacity + c->out.capacity + c->output_bytes,
-        pending > 0 ? "rw" : "r", command, c->out.protocol,
+        pending > 0 ? "rw" : "r", running, c->out.protocol,
         c->lib_name ? c->lib_name : "", c->lib_ver ? c->lib_ver : "");
     if (written < 0)
         return 0;

@@ -168,7 +168,7 @@ static void section_persistence(text *t, const figures *f) {
 
     number(t, "loading", 0);
     number(t, "async_loading", 0);
-    number(t, "rdb_changes_since_last_save", f->now.unsynced_bytes);
+    number(t, "rdb_changes_since_last_save", f->now.unsynced_bytes > 0);
     number(t, "rdb_bgsave_in_progress", 0);
     line(t, "rdb_last_save_time:%lld", (long long)f->now.last_sync_ms / 1000);
     line(t, "rdb_last_bgsave_status:%s", status);

@@ -13,6 +13,7 @@
 
 #include "bytes.h"
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
 /* One version of one key's value. Never changes once it is shared. */
@@ -22,8 +23,15 @@ typedef struct toon_blob {
     uint64_t hash;
     uint64_t place; /* where the store keeps this version: its own number */
     toon_meta meta;
-    size_t size;  /* of the value */
-    char bytes[]; /* the value, NUL, the key */
+    size_t size; /* of the value */
+
+    /* The cache's own (cache_policy.h). */
+    _Atomic(void *) owner; /* whose lists it is in; NULL: none */
+    struct toon_blob *newer, *older;
+    atomic_uchar heat;   /* hits, up to a few */
+    unsigned char queue; /* which list */
+
+    alignas(8) char bytes[]; /* the value, NUL, the key */
 } toon_blob;
 
 /* With one reference. The value's bytes are the caller's to fill (the NUL is
@@ -36,7 +44,8 @@ static inline toon_slice toon_blob_key(const toon_blob *blob) {
     return toon_bytes(blob->bytes + blob->size + 1, blob->key_size);
 }
 
-/* Memory that it takes: what counts against the bytes budget. */
+/* Memory that it takes in a cache, with the allocator's share and its slot:
+ * what counts against the bytes budget. */
 size_t toon_blob_bytes(const toon_blob *blob);
 
 typedef struct toon_cache toon_cache;
@@ -71,7 +80,8 @@ toon_blob *toon_cache_peek(toon_cache *cache, uint64_t hash, toon_slice key);
 bool toon_blob_try_share(toon_blob *blob);
 
 /*
- * Takes a reference of its own. Replaces what is there for the key; evicts
+ * Takes a reference of its own. A blob that is in another cache already is
+ * not kept. Replaces what is there for the key; evicts
  * until the budgets hold. A blob larger than the shard's bytes budget is not
  * kept, and what was there goes. No memory: the same; never an error.
  */

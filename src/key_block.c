@@ -9,13 +9,18 @@
 #include <endian.h>
 #include <stdlib.h>
 
-enum { GROWTH_BYTES = 128 }; /* blocks grow in steps of this */
+enum {
+    GROWTH_BYTES = 128,    /* blocks grow in steps of this */
+    SPARE_BYTES_MAX = 512, /* and are trimmed past this */
+};
 
 /* -------------------------------------------------------------------- texts */
 
-static char text_byte(key_text text, size_t i) {
-    return i < text.head.size ? text.head.data[i]
-                              : text.tail.data[i - text.head.size];
+static unsigned char text_byte(key_text text, size_t i) {
+    size_t head = text.head.size;
+    const char *at =
+        i < head ? text.head.data + i : text.tail.data + (i - head);
+    return (unsigned char)*at;
 }
 
 size_t toon_key_text_common(key_text a, key_text b) {
@@ -33,7 +38,7 @@ bool toon_key_text_less(key_text a, key_text b) {
     if (i == key_text_size(a) || i == key_text_size(b)) {
         return key_text_size(a) < key_text_size(b);
     }
-    return (unsigned char)text_byte(a, i) < (unsigned char)text_byte(b, i);
+    return text_byte(a, i) < text_byte(b, i);
 }
 
 static key_text text_cut(key_text text, size_t size) {
@@ -136,7 +141,7 @@ bool toon_key_block_reserve(size_t *total, key_block **block,
 
 void toon_key_block_trim(size_t *total, key_block **block) {
     if (toon_key_block_bytes(*block) < (*block)->capacity / 2 ||
-        (*block)->capacity > toon_key_block_bytes(*block) + 4 * GROWTH_BYTES) {
+        (*block)->capacity > toon_key_block_bytes(*block) + SPARE_BYTES_MAX) {
         (void)block_resize(total, block, toon_key_block_bytes(*block));
     }
 }
@@ -166,10 +171,7 @@ static uint32_t tail_find(const key_block *block, toon_slice tail,
         bool less = its_head < head;
         if (its_head == head) {
             int order = toon_slice_compare(there, tail);
-            if (order == 0) {
-                *found = true;
-                return middle;
-            }
+            *found = *found || order == 0;
             less = order < 0;
         }
         low = less ? middle + 1 : low;

@@ -74,8 +74,8 @@ static size_t load_of(const key_block *block) {
 /* Asks for all of a leaf at once before it is searched; a search by itself
  * would wait for one line of memory after the other. */
 static void prefetch(const key_block *leaf) {
-    for (uintptr_t i = 0; i < LEAF_BYTES; i += 64) {
-        __builtin_prefetch((const void *)((uintptr_t)leaf + i));
+    for (size_t i = 0; i < LEAF_BYTES; i += 64) {
+        __builtin_prefetch((const char *)leaf + i);
     }
 }
 
@@ -379,14 +379,18 @@ size_t toon_key_order_copy(const toon_key_order *order, toon_slice from,
     if (found && after) {
         i++;
     }
-    for (; leaf != NULL; leaf = walk_on(&path, &depth), i = 0) {
-        for (; i < leaf->count; i++) {
-            if (copied == max_keys || keys->size - start >= max_bytes ||
-                !append_key(keys, toon_key_block_at(leaf, i))) {
-                return copied;
-            }
-            copied++;
+    while (leaf != NULL && copied < max_keys &&
+           keys->size - start < max_bytes) {
+        if (i == leaf->count) {
+            leaf = walk_on(&path, &depth);
+            i = 0;
+            continue;
         }
+        if (!append_key(keys, toon_key_block_at(leaf, i))) {
+            break;
+        }
+        copied++;
+        i++;
     }
     return copied;
 }
@@ -537,38 +541,43 @@ static bool leaf_check(const toon_key_order *order, const key_block *leaf) {
            (leaf->count < 2 || load_of(leaf) <= LEAF_BYTES);
 }
 
+/* From the node at `depth` the walk has just gone from `last` to `next`: the
+ * separator stands between the two, and the nodes below are sound. */
+static bool border_check(const struct path *path, unsigned depth,
+                         const key_block *last, const key_block *next) {
+    for (unsigned d = depth + 1; d < path->height; d++) {
+        if (!inner_check(path->node[d])) {
+            return false;
+        }
+    }
+    key_text separator =
+        toon_key_block_at(path->node[depth]->separators, path->slot[depth] - 1);
+    return toon_key_text_less(toon_key_block_at(last, last->count - 1),
+                              separator) &&
+           !toon_key_text_less(toon_key_block_at(next, 0), separator);
+}
+
 bool toon_key_order_check(const toon_key_order *order) {
     struct path path;
     unsigned depth = 0;
-    uint64_t count = 0;
-    key_block *leaf = walk_down(order, toon_bytes(NULL, 0), &path);
+    const key_block *leaf = walk_down(order, toon_bytes(NULL, 0), &path);
     for (unsigned d = 0; d < path.height; d++) {
         if (!inner_check(path.node[d])) {
             return false;
         }
     }
-    while (leaf != NULL) {
-        const key_block *last = leaf;
-        if (!leaf_check(order, leaf)) {
+    if (!leaf_check(order, leaf)) {
+        return false;
+    }
+    uint64_t count = leaf->count;
+    const key_block *last = leaf;
+    while ((leaf = walk_on(&path, &depth)) != NULL) {
+        if (!leaf_check(order, leaf) ||
+            !border_check(&path, depth, last, leaf)) {
             return false;
         }
         count += leaf->count;
-        leaf = walk_on(&path, &depth);
-        if (leaf == NULL) {
-            break;
-        }
-        for (unsigned d = depth + 1; d < path.height; d++) {
-            if (!inner_check(path.node[d])) {
-                return false;
-            }
-        }
-        key_text separator = toon_key_block_at(path.node[depth]->separators,
-                                               path.slot[depth] - 1);
-        if (!toon_key_text_less(toon_key_block_at(last, last->count - 1),
-                                separator) ||
-            toon_key_text_less(toon_key_block_at(leaf, 0), separator)) {
-            return false;
-        }
+        last = leaf;
     }
     return count == order->count;
 }

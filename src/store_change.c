@@ -207,6 +207,25 @@ toon_err toon_set(toon_store *store, toon_slice key, toon_slice value,
     return toon_change_end(store, set_locked(store, key, value, options));
 }
 
+/* Time, expiry or mode, by a record that leaves the value where it is. */
+static toon_err write_meta(toon_store *store, const struct target *target,
+                           unsigned what, const toon_meta *meta) {
+    const toon_record *record = &target->hit.record;
+    toon_change_plan plan = plan_for(target, RECORD_META, TOON_CHANGE_META);
+    toon_record_draft *draft = &plan.draft;
+    draft->written_ms =
+        (what & TOON_META_WRITTEN) != 0 ? meta->written_ms : record->written_ms;
+    draft->expires_ms =
+        (what & TOON_META_EXPIRES) != 0 ? meta->expires_ms : record->expires_ms;
+    draft->mode = (what & TOON_META_MODE) != 0 ? meta->mode : record->mode;
+    if (draft->written_ms == record->written_ms &&
+        draft->expires_ms == record->expires_ms && draft->mode == record->mode)
+        return TOON_OK;
+    draft->ref = toon_hit_value_offset(&target->hit);
+    plan.kept = draft->ref;
+    return toon_apply_locked(store, &plan);
+}
+
 /* ------------------------------------------------------------------ APPEND */
 
 /* Pieces of sizes within a factor of 64 are of one class. */
@@ -288,7 +307,8 @@ static toon_err append_piece(toon_store *store, const struct target *target,
     plan.draft.value = bytes;
     plan.draft.written_ms = toon_now_ms();
     plan.draft.expires_ms = target->hit.record.expires_ms;
-    plan.draft.mode = target->hit.record.mode;
+    if (first == 0)
+        plan.draft.mode = target->hit.record.mode;
     if (first < pieces->count) {
         err = merge(store, pieces, first, bytes, &merged);
         plan.draft.value = toon_buf_slice(&merged);
@@ -301,6 +321,29 @@ static toon_err append_piece(toon_store *store, const struct target *target,
         err = toon_apply_locked(store, &plan);
     toon_blob_release(plan.blob);
     toon_buf_free(&merged);
+    return err;
+}
+
+/* A piece has no cell for a mode: where there is one, a second record of the
+ * same batch says it again. */
+static toon_err append_with_mode(toon_store *store, const struct target *target,
+                                 const toon_pieces *pieces, toon_slice bytes) {
+    struct target grown;
+    toon_meta meta = {.mode = target->hit.record.mode};
+    if (meta.mode == 0)
+        return append_piece(store, target, pieces, bytes);
+    toon_group group = toon_group_begin_locked(store);
+    toon_err err = append_piece(store, target, pieces, bytes);
+    if (err == TOON_OK)
+        err = find_target(store, target->key, TOON_LOOK_META, &grown);
+    if (err == TOON_OK) {
+        err = write_meta(store, &grown, TOON_META_MODE, &meta);
+        toon_hit_free(&grown.hit);
+    }
+    if (err == TOON_OK)
+        toon_group_commit_locked(store, &group);
+    else
+        toon_group_cancel_locked(store, &group);
     return err;
 }
 
@@ -323,7 +366,7 @@ static toon_err append_locked(toon_store *store, toon_slice key,
         if (err == TOON_OK)
             err = check_sizes(store, key, new_size);
         if (err == TOON_OK && bytes.size > 0)
-            err = append_piece(store, &target, &pieces, bytes);
+            err = append_with_mode(store, &target, &pieces, bytes);
     } else {
         err = write_value(store, &target, bytes, &plain);
     }
@@ -476,24 +519,6 @@ toon_err toon_rename(toon_store *store, toon_slice from, toon_slice to,
 }
 
 /* -------------------------------------------------------------------- meta */
-
-static toon_err write_meta(toon_store *store, const struct target *target,
-                           unsigned what, const toon_meta *meta) {
-    const toon_record *record = &target->hit.record;
-    toon_change_plan plan = plan_for(target, RECORD_META, TOON_CHANGE_META);
-    toon_record_draft *draft = &plan.draft;
-    draft->written_ms =
-        (what & TOON_META_WRITTEN) != 0 ? meta->written_ms : record->written_ms;
-    draft->expires_ms =
-        (what & TOON_META_EXPIRES) != 0 ? meta->expires_ms : record->expires_ms;
-    draft->mode = (what & TOON_META_MODE) != 0 ? meta->mode : record->mode;
-    if (draft->written_ms == record->written_ms &&
-        draft->expires_ms == record->expires_ms && draft->mode == record->mode)
-        return TOON_OK;
-    draft->ref = toon_hit_value_offset(&target->hit);
-    plan.kept = draft->ref;
-    return toon_apply_locked(store, &plan);
-}
 
 static toon_err set_meta_locked(toon_store *store, toon_slice key,
                                 unsigned what, const toon_meta *meta) {

@@ -393,7 +393,7 @@ int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_DFL);
     int code = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        tst_say("cannot write the output: %s", strerror(errno));
+        tst_say("cannot write the output: %s", strerrordesc_np(errno));
         return TST_FAILED;
     }
     return code;

@@ -113,26 +113,24 @@ static void clear_bar(const checking *check) {
     }
 }
 
+/* Not for what is over in a moment. */
 static void show_progress(void *arg, uint64_t done, uint64_t total) {
     enum { CELLS = 30 };
 
     const checking *check = arg;
-    if (!check->bar || total == 0) {
+    double spent_s = (double)(tst_now_ms() - check->started_ms) / 1000;
+    if (!check->bar || done == 0 || spent_s < 0.5) {
         return;
     }
     double part = (double)done / (double)total;
-    double spent_s = (double)(tst_now_ms() - check->started_ms) / 1000;
     char cells[CELLS + 1];
     for (int i = 0; i < CELLS; i++) {
         cells[i] = (double)i < part * CELLS ? '#' : '.';
     }
     cells[CELLS] = '\0';
-    (void)fprintf(stderr, "\r[%s] %3.0f %% of %.1f MiB", cells, part * 100,
-                  (double)total / (1024 * 1024));
-    if (part > 0.02) {
-        (void)fprintf(stderr, ", %.0f s left", spent_s / part - spent_s);
-    }
-    (void)fputs("\033[K", stderr);
+    (void)fprintf(stderr, "\r[%s] %3.0f %% of %.1f MiB, %.0f s left\033[K",
+                  cells, part * 100, (double)total / (1024 * 1024),
+                  spent_s / part - spent_s);
 }
 
 static void put_finding(void *arg, int64_t offset, const char *text) {

@@ -38,30 +38,39 @@ int tst_get(const tst_args *args) {
     return tst_close(args, store, TST_DONE);
 }
 
-/* All of standard input, up to one byte over the limit. False: told. */
+/* Twice the room, up to one byte over the limit. False: told. */
+static bool grow_input(char **data, size_t *capacity) {
+    const size_t limit = TOON_VALUE_SIZE_LIMIT + 1;
+    size_t wanted = *capacity == 0 ? (size_t)64 * 1024 : *capacity * 2;
+    wanted = wanted < limit ? wanted : limit;
+    char *more = realloc(*data, wanted);
+    if (more == NULL) {
+        tst_say("out of memory for the value");
+        return false;
+    }
+    *data = more;
+    *capacity = wanted;
+    return true;
+}
+
+/* All of standard input. False: told. */
 static bool read_input(char **data, size_t *size) {
-    size_t capacity = 0, limit = TOON_VALUE_SIZE_LIMIT + 1;
+    size_t capacity = 0, got = 1;
     *data = NULL;
     *size = 0;
-    for (size_t got = 1; got != 0 && *size < limit; *size += got) {
-        if (*size == capacity) {
-            capacity = capacity == 0 ? (size_t)64 * 1024 : capacity * 2;
-            capacity = capacity < limit ? capacity : limit;
-            char *more = realloc(*data, capacity);
-            if (more == NULL) {
-                tst_say("out of memory for the value");
-                return false;
-            }
-            *data = more;
+    while (got != 0 && *size <= TOON_VALUE_SIZE_LIMIT) {
+        if (*size == capacity && !grow_input(data, &capacity)) {
+            return false;
         }
         got = fread(*data + *size, 1, capacity - *size, stdin);
+        *size += got;
     }
     if (ferror(stdin)) {
         tst_say("cannot read the value from standard input: %s",
-                strerror(errno));
+                strerrordesc_np(errno));
         return false;
     }
-    if (*size == limit) {
+    if (*size > TOON_VALUE_SIZE_LIMIT) {
         tst_say("the value is larger than %zu MiB, the most there can be",
                 TOON_VALUE_SIZE_LIMIT >> 20);
         return false;

@@ -84,13 +84,13 @@ static void put_base64(FILE *out, toon_slice bytes) {
                                  "abcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *in = (const unsigned char *)bytes.data;
     for (size_t i = 0; i < bytes.size; i += 3) {
-        size_t left = bytes.size - i;
+        size_t left = bytes.size - i < 3 ? bytes.size - i : 3;
         uint32_t bits = (uint32_t)in[i] << 16;
         bits |= left > 1 ? (uint32_t)in[i + 1] << 8 : 0;
         bits |= left > 2 ? in[i + 2] : 0;
-        char group[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
-                         left > 1 ? digits[bits >> 6 & 63] : '=',
-                         left > 2 ? digits[bits & 63] : '='};
+        char group[] = {digits[bits >> 18], digits[bits >> 12 & 63],
+                        digits[bits >> 6 & 63], digits[bits & 63]};
+        memset(group + left + 1, '=', 3 - left);
         (void)fwrite(group, 1, sizeof group, out);
     }
 }

@@ -186,7 +186,7 @@ class Server:
             return log.read()
 
     def client(self, **options):
-        return redis.Redis(port=self.port, **options)
+        return redis.Redis("127.0.0.1", self.port, **options)
 
     def cli(self, *words, **options):
         """What redis-cli prints, as bytes."""

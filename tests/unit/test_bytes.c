@@ -14,6 +14,7 @@
 /* cmocka.h needs what stands above. */
 // clang-format off
 #include <cmocka.h>
+
 // clang-format on
 
 static void assert_text(toon_slice got, const char *want) {
@@ -87,9 +88,10 @@ static void a_size_that_overflows_fails_for_good(void **state) {
 
 static void slices_are_ordered_by_bytes_and_prefixes_come_first(void **state) {
     (void)state;
-    static const char *const sorted[] = {"",     "\x01", "a",   "a\x01",
-                                         "a\xff", "aa",   "b",   "\x7f",
-                                         "\x80", "\xff", "\xff\xff"};
+    static const char *const sorted[] = {"",     "\x01",  "a",       "a\x01",
+                                         "aa",   "a\xff", "b",       "\x7f",
+                                         "\x80", "\xff",  "\xff\xff"};
+
     enum { COUNT = sizeof sorted / sizeof *sorted };
 
     for (size_t i = 0; i < COUNT; i++) {
@@ -111,7 +113,8 @@ static void numbers_are_written_as_they_are_read(void **state) {
     (void)state;
     uint64_t number = 1;
     for (unsigned i = 0; i < 20; i++, number *= 10) {
-        const uint64_t near[] = {number - 1, number, number + 1, number * 2 + 3};
+        const uint64_t near[] = {number - 1, number, number + 1,
+                                 number * 2 + 3};
         for (size_t k = 0; k < 4; k++) {
             char digits[20];
             char want[24];
@@ -138,11 +141,22 @@ static void numbers_are_written_as_they_are_read(void **state) {
 
 static void only_plain_numbers_are_read(void **state) {
     (void)state;
-    static const char *const wrong[] = {
-        "",   "00",  "01",  "-1", "+1", " 1",
-        "1 ", "1.0", "0x1", "a",  "1a", "18446744073709551616",
-        "18446744073709551620", "20000000000000000000",
-        "100000000000000000000", "99999999999999999999999999"};
+    static const char *const wrong[] = {"",
+                                        "00",
+                                        "01",
+                                        "-1",
+                                        "+1",
+                                        " 1",
+                                        "1 ",
+                                        "1.0",
+                                        "0x1",
+                                        "a",
+                                        "1a",
+                                        "18446744073709551616",
+                                        "18446744073709551620",
+                                        "20000000000000000000",
+                                        "100000000000000000000",
+                                        "99999999999999999999999999"};
     uint64_t number = 77;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_false(toon_parse_u64(toon_str(wrong[i]), &number));

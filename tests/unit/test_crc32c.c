@@ -4,6 +4,7 @@
  * Knows crc32c.h only.
  */
 #include "crc32c.h"
+#include "test_random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,8 +17,6 @@
 // clang-format off
 #include <cmocka.h>
 // clang-format on
-
-#include "test_random.h"
 
 typedef uint32_t crc_fn(uint32_t crc, const void *data, size_t size);
 

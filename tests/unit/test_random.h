@@ -31,12 +31,19 @@ static inline size_t random_below(uint64_t *state, size_t limit) {
 static inline size_t random_text(uint64_t *state, char *out, size_t size,
                                  int any) {
     static const char *const pieces[] = {
-        "a",    "Z",    "_",    ".",     "7",      "42",   "-",  "+",
-        "e",    "#",    " ",    "\t",    "\n",     "\r",   "\\", "\"",
-        ",",    ":",    "[",    "]",     "{",      "}",    "|",  "true",
-        "null", "\x01", "\x1f", "\x7f",  "\u00e9", "\u6f22", "\U0001f600",
-        "base64:",      "plain words and nothing else ",
+        "a",          "Z",       "_",
+        ".",          "7",       "42",
+        "-",          "+",       "e",
+        "#",          " ",       "\t",
+        "\n",         "\r",      "\\",
+        "\"",         ",",       ":",
+        "[",          "]",       "{",
+        "}",          "|",       "true",
+        "null",       "\x01",    "\x1f",
+        "\x7f",       "\u00e9",  "\u6f22",
+        "\U0001f600", "base64:", "plain words and nothing else ",
     };
+
     enum { KINDS = sizeof pieces / sizeof *pieces };
 
     size_t used = 0;
