@@ -21,7 +21,7 @@
 
 enum {
     KEY_SIZE = 16,
-    VALUE_SIZE = 1024,
+    VALUE_SIZE_MAX = 1024,
     ROWS = 10000,
     GETS = 200000,
     MIXED = 20000,
@@ -52,7 +52,9 @@ static double now_s(void) {
 
 /* ------------------------------------------------------------------- values */
 
-static char pattern[2 * VALUE_SIZE]; /* letters; a value is a window of it */
+static char
+    pattern[2 * VALUE_SIZE_MAX]; /* letters; a value is a window of it */
+static size_t value_size;        /* in the work under way */
 
 static uint32_t random_number(uint64_t *seed, uint32_t below) {
     *seed ^= *seed << 13;
@@ -76,22 +78,22 @@ static void make_key(char key[KEY_SIZE], uint32_t row) {
 }
 
 static const char *body_of(uint32_t row) {
-    return pattern + row % VALUE_SIZE;
+    return pattern + row % VALUE_SIZE_MAX;
 }
 
-static void make_value(char value[VALUE_SIZE], uint32_t row) {
+static void make_value(char value[VALUE_SIZE_MAX], uint32_t row) {
     make_key(value, row);
-    memcpy(value + KEY_SIZE, body_of(row), VALUE_SIZE - KEY_SIZE);
+    memcpy(value + KEY_SIZE, body_of(row), value_size - KEY_SIZE);
 }
 
 static void expect_value(const char *value, size_t size, uint32_t row,
                          bool all) {
     char key[KEY_SIZE];
-    const size_t skip = all ? 0 : VALUE_SIZE - 2 * KEY_SIZE;
+    const size_t skip = all ? 0 : value_size - 2 * KEY_SIZE;
     make_key(key, row);
-    if (size != VALUE_SIZE || memcmp(value, key, KEY_SIZE) != 0 ||
+    if (size != value_size || memcmp(value, key, KEY_SIZE) != 0 ||
         memcmp(value + KEY_SIZE + skip, body_of(row) + skip,
-               VALUE_SIZE - KEY_SIZE - skip) != 0) {
+               value_size - KEY_SIZE - skip) != 0) {
         (void)fprintf(stderr, "bench_core: row %u came back wrong\n", row);
         exit(1);
     }
@@ -113,14 +115,14 @@ static void close_ancestor(void *store) {
 
 static void put_ancestor(void *store, uint32_t row, const char *value) {
     (void)row; /* rows are numbered as they come */
-    if (!ancestor_put(store, value, VALUE_SIZE)) {
+    if (!ancestor_put(store, value, value_size)) {
         fail("the ancestor's put");
     }
 }
 
 static size_t get_ancestor(void *store, uint32_t row, char *value) {
     size_t size;
-    if (!ancestor_get(store, row, value, VALUE_SIZE, &size)) {
+    if (!ancestor_get(store, row, value, value_size, &size)) {
         fail("the ancestor's get");
     }
     return size;
@@ -148,7 +150,7 @@ static void put_library(void *store, uint32_t row, const char *value) {
     char key[KEY_SIZE];
     make_key(key, row);
     toon_err err = toon_set(store, toon_bytes(key, KEY_SIZE),
-                            toon_bytes(value, VALUE_SIZE), NULL);
+                            toon_bytes(value, value_size), NULL);
     if (err != TOON_OK) {
         fail(toon_strerror(err));
     }
@@ -159,7 +161,7 @@ static size_t get_library(void *store, uint32_t row, char *value) {
     size_t size;
     make_key(key, row);
     toon_err err =
-        toon_read(store, toon_bytes(key, KEY_SIZE), value, VALUE_SIZE, &size);
+        toon_read(store, toon_bytes(key, KEY_SIZE), value, value_size, &size);
     if (err != TOON_OK) {
         fail(toon_strerror(err));
     }
@@ -174,14 +176,14 @@ static const struct side sides[2] = {
 /* --------------------------------------------------------------------- work */
 
 static void put_row(const struct side *side, void *store, uint32_t row) {
-    char value[VALUE_SIZE];
+    char value[VALUE_SIZE_MAX];
     make_value(value, row);
     side->put(store, row, value);
 }
 
 static void get_row(const struct side *side, void *store, uint32_t row,
                     bool all) {
-    char value[VALUE_SIZE];
+    char value[VALUE_SIZE_MAX];
     size_t size = side->get(store, row, value);
     expect_value(value, size, row, all);
 }
@@ -296,13 +298,16 @@ static double work_cached_2(const struct side *side, const char *where) {
 static const struct {
     const char *name;
     double goal; /* times the ancestor's */
+    size_t value_size;
     double (*run)(const struct side *side, const char *where);
 } works[] = {
-    {"PUT 1 KB, 10,000 rows", 3, work_put},
-    {"GET from storage, random 10,000", 3, work_get},
-    {"cached GET, 1 thread", 2, work_cached_1},
-    {"cached GET, 2 threads", 5, work_cached_2},
-    {"mixed 50/50, from storage", 2.5, work_mixed},
+    {"PUT 1 KB, 10,000 rows", 3, 1024, work_put},
+    {"GET from storage, random, 1 KB", 3, 1024, work_get},
+    {"cached GET, 100 B, 1 thread", 2, 100, work_cached_1},
+    {"cached GET, 100 B, 2 threads", 5, 100, work_cached_2},
+    {"cached GET, 1 KB, 1 thread", 2, 1024, work_cached_1},
+    {"cached GET, 1 KB, 2 threads", 5, 1024, work_cached_2},
+    {"mixed 50/50 from storage, 1 KB", 2.5, 1024, work_mixed},
 };
 
 /* ------------------------------------------------------------------- rounds */
@@ -347,6 +352,7 @@ static void remove_dir(void) {
 static void run_work(size_t work, size_t rounds) {
     double rates[2][ROUNDS_MAX];
     summary sums[2];
+    value_size = works[work].value_size;
     for (size_t i = 0; i < 2 * rounds; i++) {
         /* Who begins changes from round to round. */
         size_t round = i / 2, which = (i + round) % 2;

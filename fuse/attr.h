@@ -20,6 +20,7 @@
  */
 typedef struct ticks {
     pthread_mutex_t lock;
+
     struct tick {
         uint64_t hash, version;
         int64_t written_ms;

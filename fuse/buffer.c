@@ -184,9 +184,9 @@ static bool extends(const buffer *b, const toon_value *newer) {
     }
     bool same_base = b->base_size == 0 || b->base_missing ||
                      memcmp(newer->data, b->base.data, b->base_size) == 0;
-    return same_base && (b->tail_committed == 0 ||
-                         memcmp(newer->data + b->base_size, b->tail,
-                                b->tail_committed) == 0);
+    return same_base &&
+           (b->tail_committed == 0 || memcmp(newer->data + b->base_size,
+                                             b->tail, b->tail_committed) == 0);
 }
 
 bool buffer_rebase(buffer *b, toon_value *newer, bool force) {

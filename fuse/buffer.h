@@ -16,8 +16,8 @@
 #include <sys/uio.h>
 
 typedef struct buffer {
-    toon_value base;  /* pinned; all zero while only its size is known */
-    size_t base_size; /* 0: the tail is everything */
+    toon_value base;   /* pinned; all zero while only its size is known */
+    size_t base_size;  /* 0: the tail is everything */
     bool base_missing; /* the size alone is known */
     bool whole;        /* must be committed whole, not as an append */
     char *tail;

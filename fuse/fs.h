@@ -40,8 +40,8 @@ struct mount {
     pthread_mutex_t file_locks[FILE_LOCKS];
     _Atomic uint64_t estale[RETRIES];
     int64_t started_ms;
-    _Atomic uint32_t root_mode;       /* 0: as the options say */
-    _Atomic int64_t root_written_ms;  /* 0: never set */
+    _Atomic uint32_t root_mode;      /* 0: as the options say */
+    _Atomic int64_t root_written_ms; /* 0: never set */
 
     struct fuse_session *session;
     char *mountpoint;

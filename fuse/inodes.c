@@ -185,6 +185,13 @@ void inodes_set_created_locked(inodes *t, node *n, bool created) {
     n->created = created;
 }
 
+void inodes_detach(inodes *t, node *n) {
+    inodes_lock(t);
+    n->detached = true;
+    inodes_set_created_locked(t, n, false);
+    inodes_unlock(t);
+}
+
 void inodes_unlink_locked(inodes *t, toon_slice key) {
     uint64_t hash = inode_number(NODE_KEY, key);
     for (node *n = *bucket_of(t, hash); n != NULL; n = n->next) {

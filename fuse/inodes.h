@@ -44,8 +44,8 @@ typedef struct node {
     char *key;
     size_t key_size;
     uint64_t hash;
-    uint64_t refs; /* look-ups of the kernel, open handles, calls at work */
-    uint64_t version;    /* of the value that the kernel's pages belong to */
+    uint64_t refs;    /* look-ups of the kernel, open handles, calls at work */
+    uint64_t version; /* of the value that the kernel's pages belong to */
     uint64_t generation; /* no two nodes have the same */
     uint64_t appends;    /* to the value, from outside, that were heard of */
     int64_t changed_ms;  /* directory: entries; file: at least its ctime */
@@ -92,6 +92,9 @@ void inodes_hold_node(inodes *t, node *n);
 void inodes_put(inodes *t, node *n, uint64_t count);
 
 void inodes_copy_key(inodes *t, const node *n, key_text *out);
+
+/* The name leads to another node from now on. */
+void inodes_detach(inodes *t, node *n);
 
 /* A file that exists only here, until it is committed or unlinked. */
 void inodes_set_created_locked(inodes *t, node *n, bool created);

@@ -36,8 +36,11 @@ static notice *notice_new(unsigned tell, const node *n, toon_slice key) {
     notice *new = malloc(sizeof(*new) + key.size);
     if (new != NULL) {
         *new = (notice){.tell = tell, .node = n, .key_size = key.size};
-        new->names = n != NULL && n->kind == NODE_KEY ? n->names : 0;
-        memcpy(new->key, key.data, key.size);
+        new->is_dir = n != NULL && n->kind == NODE_DIR;
+        new->names = n != NULL ? n->names : 0;
+        if (key.size > 0) {
+            memcpy(new->key, key.data, key.size);
+        }
     }
     return new;
 }
@@ -61,14 +64,23 @@ static void push(notices *q, notice *new) {
     pthread_mutex_unlock(&q->lock);
 }
 
-void notices_push_pages(struct mount *m, const node *n, int64_t offset) {
+static void push_inode(struct mount *m, const node *n, unsigned tell,
+                       int64_t offset) {
     inodes_lock(&m->inodes);
-    notice *new = notice_new(TELL_PAGES, n, node_key_locked(n));
+    notice *new = notice_new(tell, n, node_key_locked(n));
     inodes_unlock(&m->inodes);
     if (new != NULL) {
         new->offset = offset;
     }
     push(&m->notices, new);
+}
+
+void notices_push_pages(struct mount *m, const node *n, int64_t offset) {
+    push_inode(m, n, TELL_PAGES, offset);
+}
+
+void notices_push_attr(struct mount *m, const node *n) {
+    push_inode(m, n, TELL_ATTR, -1);
 }
 
 static void replace_locked(struct mount *m, node *n) {
@@ -104,6 +116,9 @@ static void tell_file_locked(struct mount *m, node *n,
         bool seen = change->version != 0 && n->version == change->version;
         if (!seen) {
             replace_locked(m, n);
+        } else {
+            /* A look-up was faster, but its reply may still be under way. */
+            push(&m->notices, notice_new(TELL_NAME, n, change->key));
         }
         return;
     }
@@ -158,8 +173,8 @@ static void tell_change_locked(struct mount *m, const toon_change *change) {
                 change->kind == TOON_CHANGE_EXPIRE;
     bool came = !change->existed && !gone;
     if ((gone || came) && tell_above_locked(m, change, gone)) {
-        push(&m->notices, notice_new(gone ? TELL_GONE : TELL_CAME, NULL,
-                                     change->key));
+        push(&m->notices,
+             notice_new(gone ? TELL_GONE : TELL_CAME, NULL, change->key));
     }
 }
 
@@ -304,8 +319,7 @@ static void tell_inode(struct mount *m, const notice *what, toon_slice key) {
 
 static void tell(struct mount *m, const notice *what) {
     toon_slice key = toon_bytes(what->key, what->key_size);
-    bool is_dir = (what->tell & TELL_ATTR) != 0 && what->names == 0;
-    if (is_dir) {
+    if ((what->tell & TELL_ATTR) != 0 && what->is_dir) {
         tell_dir_attr(m, key);
     } else if ((what->tell & (TELL_ATTR | TELL_PAGES)) != 0) {
         tell_inode(m, what, key);
@@ -386,7 +400,6 @@ static void *serve_notices(void *arg) {
     notice *first;
     bool all;
     uint64_t upto;
-    origin_mount(m);
     while (take(&m->notices, &first, &all, &upto)) {
         while (first != NULL) {
             notice *what = first;

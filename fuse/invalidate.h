@@ -27,6 +27,7 @@ typedef struct notice {
     struct notice *next;
     unsigned tell;
     unsigned names;   /* of the node */
+    bool is_dir;
     const node *node; /* a number for the kernel; may be gone */
     int64_t offset;
     size_t key_size;
@@ -38,7 +39,7 @@ typedef struct notices {
     pthread_cond_t wake;
     notice *first, **last;
     size_t length;
-    bool all;  /* there was no room for single ones */
+    bool all; /* there was no room for single ones */
     bool stop;
     bool running;
     pthread_t thread;
@@ -56,6 +57,9 @@ void notices_stop(struct mount *m);
 
 /* The pages of a node from `offset` on are not what the kernel thinks. */
 void notices_push_pages(struct mount *m, const node *n, int64_t offset);
+
+/* The attributes that somebody has seen have changed. */
+void notices_push_attr(struct mount *m, const node *n);
 
 /* A file's value is not what the kernel's node stands for: the name must lead
  * to a new node. */

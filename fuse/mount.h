@@ -24,6 +24,11 @@ typedef struct mount_options {
     unsigned database;
     char *prefix;     /* owned, NULL: none */
     unsigned threads; /* 0: the default */
+    /* What the store was opened with, so that a write that cannot be kept is
+     * refused at once. Not -o words: set by the program that mounts. */
+    char *data_dir;          /* owned, NULL: not known */
+    size_t value_size_max;   /* 0: TOON_VALUE_SIZE_LIMIT */
+    uint64_t store_size_max; /* 0: no limit */
 } mount_options;
 
 void mount_options_init(mount_options *options);

@@ -34,9 +34,9 @@ static bool value_of_dir(const tree *t, toon_slice dir, toon_slice *key) {
 }
 
 static bool is_shown(const tree *t, const key_text *key, size_t cut) {
-    return key_is_shown(toon_bytes(key->data + t->root.size,
-                                   key->size - t->root.size - cut),
-                        t->flat);
+    return key_is_shown(
+        toon_bytes(key->data + t->root.size, key->size - t->root.size - cut),
+        t->flat);
 }
 
 int tree_child_of(const tree *t, toon_slice dir, toon_slice text,
@@ -80,7 +80,13 @@ toon_slice tree_parent(const tree *t, toon_slice key) {
     return toon_bytes(key.data, size);
 }
 
+bool tree_is_marker(const tree *t, toon_slice key, size_t value_size) {
+    return value_size == 0 && key.size > 0 && key.data[key.size - 1] == '/' &&
+           !t->flat;
+}
+
 struct look {
+    const tree *tree;
     toon_slice dir;
     tree_probe *out;
 };
@@ -89,7 +95,8 @@ static bool see_first(void *arg, toon_slice key, const toon_key_stat *stat) {
     struct look *look = arg;
     look->out->found = true;
     look->out->expires_ms = stat->meta.expires_ms;
-    if (key.size == look->dir.size && tree_is_marker(key, stat->size)) {
+    if (key.size == look->dir.size &&
+        tree_is_marker(look->tree, key, stat->size)) {
         look->out->marked = true;
         look->out->meta = stat->meta;
     }
@@ -98,20 +105,37 @@ static bool see_first(void *arg, toon_slice key, const toon_key_stat *stat) {
 
 toon_err tree_look(const tree *t, toon_slice dir, tree_probe *out) {
     *out = (tree_probe){.found = false};
-    struct look look = {dir, out};
-    toon_range_options options = {
-        .prefix = dir, .limit = 1, .with_stat = true};
+    struct look look = {t, dir, out};
+    toon_range_options options = {.prefix = dir, .limit = 1, .with_stat = true};
     return t->store.ops->range(t->store.store, &options, see_first, &look);
 }
 
+static bool count_key(void *arg, toon_slice key, const toon_key_stat *stat) {
+    (void)key;
+    (void)stat;
+    ++*(size_t *)arg;
+    return true;
+}
+
+toon_err tree_has_one(const tree *t, toon_slice dir, bool *one) {
+    size_t count = 0;
+    toon_range_options options = {.prefix = dir, .limit = 2};
+    toon_err err =
+        t->store.ops->range(t->store.store, &options, count_key, &count);
+    *one = count == 1;
+    return err;
+}
+
 struct emptiness {
+    const tree *tree;
     toon_slice dir;
     bool empty;
 };
 
 static bool see_other(void *arg, toon_slice key, const toon_key_stat *stat) {
     struct emptiness *e = arg;
-    e->empty = key.size == e->dir.size && tree_is_marker(key, stat->size);
+    e->empty =
+        key.size == e->dir.size && tree_is_marker(e->tree, key, stat->size);
     return e->empty;
 }
 
@@ -123,11 +147,9 @@ toon_err tree_is_empty(const tree *t, toon_slice dir, bool *empty) {
         *empty = false;
         return TOON_OK;
     }
-    struct emptiness e = {dir, true};
-    toon_range_options options = {
-        .prefix = dir, .limit = 2, .with_stat = true};
-    toon_err err =
-        t->store.ops->range(t->store.store, &options, see_other, &e);
+    struct emptiness e = {t, dir, true};
+    toon_range_options options = {.prefix = dir, .limit = 2, .with_stat = true};
+    toon_err err = t->store.ops->range(t->store.store, &options, see_other, &e);
     *empty = e.empty;
     return err;
 }
@@ -199,10 +221,10 @@ static toon_err list_below(const tree *t, toon_slice dir,
         list_key(list, value, NULL);
     }
     toon_range_options options = {.prefix = dir};
-    toon_err err = list->no_memory
-                       ? TOON_NO_MEMORY
-                       : t->store.ops->range(t->store.store, &options,
-                                             list_key, list);
+    toon_err err =
+        list->no_memory
+            ? TOON_NO_MEMORY
+            : t->store.ops->range(t->store.store, &options, list_key, list);
     return err == TOON_OK && list->no_memory ? TOON_NO_MEMORY : err;
 }
 

@@ -34,19 +34,20 @@ int tree_child_of(const tree *t, toon_slice dir, toon_slice text,
 toon_slice tree_parent(const tree *t, toon_slice key);
 
 /* An empty value of a key that ends in a slash: no file. */
-static inline bool tree_is_marker(toon_slice key, size_t value_size) {
-    return value_size == 0 && key.size > 0 && key.data[key.size - 1] == '/';
-}
+bool tree_is_marker(const tree *t, toon_slice key, size_t value_size);
 
 typedef struct tree_probe {
     bool found;
-    bool marked;        /* it has a marker, whose `meta` this is */
+    bool marked; /* it has a marker, whose `meta` this is */
     toon_meta meta;
     int64_t expires_ms; /* the directory is there until then at least; 0: no
                            key of it expires */
 } tree_probe;
 
 toon_err tree_look(const tree *t, toon_slice dir, tree_probe *out);
+
+/* Does just one key start with it? */
+toon_err tree_has_one(const tree *t, toon_slice dir, bool *one);
 
 /* Is there anything in it but its marker? The value that is its `%3D`
  * counts. */

@@ -29,10 +29,7 @@ static conn *conn_of(uv_handle_t *handle) {
 void conn_touch(conn *c) {
     if (c->is_touched)
         return;
-    if (!c->loop->touched)
-        uv_idle_start(&c->loop->idle, c->loop->idle.idle_cb
-                                          ? c->loop->idle.idle_cb
-                                          : loop_idle);
+    loop_wake(c->loop);
     c->is_touched = true;
     c->next_touched = c->loop->touched;
     c->loop->touched = c;
@@ -123,25 +120,31 @@ static void protocol_error(conn *c) {
     c->linger_until_ms = monotonic_ms() + LINGER_MS;
 }
 
-/* The hard limit; without one, reading pauses instead. */
-static bool output_fits(conn *c) {
+static bool over_hard_limit(conn *c) {
     server *s = c->client.server;
     size_t hard = (size_t)s->config.output_limits[OUTPUT_NORMAL].hard_bytes;
-    size_t held = unsent(c);
 
-    if (hard == 0) {
-        c->is_paused = held > OUTPUT_HIGH_BYTES;
-        return !c->is_paused;
-    }
-    if (held <= hard)
-        return true;
+    if (hard == 0 || unsent(c) <= hard)
+        return false;
     s->counters.output_limit_cuts++;
     server_log(s, LOG_LEVEL_WARNING,
                "client %s does not read its replies, closed at its output "
                "limit of %zu bytes",
                c->client.peer, hard);
     conn_doom(c);
-    return false;
+    return true;
+}
+
+/* May another request run? Where no limit is set, a client that does not
+ * read its replies waits instead of being cut off. */
+static bool may_go_on(conn *c) {
+    server *s = c->client.server;
+
+    if (c->is_doomed || c->client.close_after_reply || over_hard_limit(c))
+        return false;
+    c->is_paused = s->config.output_limits[OUTPUT_NORMAL].hard_bytes == 0 &&
+                   unsent(c) > OUTPUT_HIGH_BYTES;
+    return !c->is_paused;
 }
 
 /* Runs the requests in `in`; returns how many bytes it is done with. */
@@ -150,8 +153,7 @@ static size_t run_requests(conn *c, toon_slice in) {
     size_t done = 0;
 
     turn_begin(s);
-    while (done < in.size && !c->is_doomed && !c->client.close_after_reply &&
-           output_fits(c)) {
+    while (done < in.size && may_go_on(c)) {
         toon_slice rest = toon_bytes(in.data + done, in.size - done);
         size_t used = 0;
         resp_outcome outcome;
@@ -184,10 +186,11 @@ static void input_keep(conn *c, toon_slice rest) {
     c->input_end += rest.size;
 }
 
-static void input_run(conn *c) {
+void conn_run_input(conn *c) {
     toon_slice in =
         toon_bytes(c->input + c->input_start, c->input_end - c->input_start);
 
+    c->is_ready = false;
     if (in.size > 0)
         c->input_start += run_requests(c, in);
     input_trim(c);
@@ -233,7 +236,7 @@ static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *buf) {
         input_keep(c, toon_bytes(in.data + done, in.size - done));
     } else {
         c->input_end += (size_t)size;
-        input_run(c);
+        conn_run_input(c);
     }
     input_check_limit(c);
     conn_touch(c);
@@ -371,8 +374,6 @@ static void unpark(conn *c) {
 }
 
 static void conn_close(conn *c) {
-    if (c->is_closed)
-        return;
     c->is_closed = true;
     unpark(c);
     client_remove(&c->client);
@@ -413,16 +414,15 @@ static bool waits_for_gate(conn *c) {
 static void resume(conn *c) {
     if (c->is_paused && unsent(c) <= OUTPUT_LOW_BYTES) {
         c->is_paused = false;
-        if (c->input_start < c->input_end)
-            conn_touch(c);
+        c->is_ready = c->input_start < c->input_end;
     }
+    if (c->is_ready)
+        conn_touch(c);
     if (!c->has_ended && !c->client.close_after_reply)
         set_reading(c, !c->is_paused);
 }
 
 void conn_settle(conn *c) {
-    bool has_input = c->input_start < c->input_end;
-
     if (c->client.out.failed) {
         server_log(c->client.server, LOG_LEVEL_WARNING,
                    "no memory for the replies to %s, closed", c->client.peer);
@@ -433,9 +433,7 @@ void conn_settle(conn *c) {
         if (unsent(c) > 0)
             send_replies(c);
     }
-    if (!c->is_doomed)
-        output_fits(c);
-    if (c->is_doomed) {
+    if (c->is_doomed || over_hard_limit(c)) {
         conn_close(c);
         return;
     }
@@ -448,11 +446,9 @@ void conn_settle(conn *c) {
             conn_close(c);
         return;
     }
-    if (unsent(c) == 0 && c->has_ended && !has_input) {
-        conn_close(c);
-        return;
-    }
     resume(c);
+    if (unsent(c) == 0 && c->has_ended && !c->is_ready)
+        conn_close(c);
 }
 
 void conn_cron(conn *c, int64_t now_ms) {
@@ -477,4 +473,109 @@ void conn_cron(conn *c, int64_t now_ms) {
         return;
     s->counters.output_limit_cuts++;
     conn_doom(c);
+}
+
+/* ------------------------------------------------------------------ accept */
+
+static void on_refused(uv_handle_t *handle) {
+    free(handle->data);
+}
+
+/* One line, as far as the kernel takes it at once, and the end. */
+static void refuse(conn *c, const char *why) {
+    uv_buf_t line = uv_buf_init(c->client.peer, 0);
+    reply *out = &c->client.out;
+
+    c->client.server->counters.connections_rejected++;
+    reply_error(out, why);
+    if (!out->failed) {
+        line = uv_buf_init(out->data, (unsigned)out->size);
+        uv_try_write(&c->stream.stream, &line, 1);
+    }
+    client_free(&c->client);
+    uv_close(&c->stream.handle, on_refused);
+}
+
+static bool is_loopback(const struct sockaddr_storage *address) {
+    const void *from = address;
+    const struct sockaddr_in *four = from;
+    const struct sockaddr_in6 *six = from;
+
+    if (address->ss_family == AF_INET)
+        return ntohl(four->sin_addr.s_addr) >> 24 == 127;
+    return address->ss_family == AF_INET6 &&
+           (IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) ||
+            (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr) &&
+             six->sin6_addr.s6_addr[12] == 127));
+}
+
+/* Fills in who it is; returns whether it comes from this machine. */
+static bool identify(conn *c, bool is_unix) {
+    struct sockaddr_storage peer = {0}, local = {0};
+    client *cl = &c->client;
+    int size = sizeof peer;
+    void *to = &peer;
+
+    uv_fileno(&c->stream.handle, &cl->fd);
+    cl->is_unix = is_unix;
+    if (is_unix) {
+        snprintf(cl->peer, sizeof cl->peer, "%.120s:0",
+                 cl->server->config.unixsocket);
+        memcpy(cl->local, cl->peer, sizeof cl->local);
+        return true;
+    }
+    uv_tcp_getpeername(&c->stream.tcp, to, &size);
+    size = sizeof local;
+    address_format(&peer, cl->peer, sizeof cl->peer);
+    to = &local;
+    uv_tcp_getsockname(&c->stream.tcp, to, &size);
+    address_format(&local, cl->local, sizeof cl->local);
+    uv_tcp_nodelay(&c->stream.tcp, 1);
+    if (cl->server->config.tcp_keepalive_s > 0)
+        uv_tcp_keepalive(&c->stream.tcp, 1,
+                         (unsigned)cl->server->config.tcp_keepalive_s);
+    return is_loopback(&peer);
+}
+
+static bool is_protected(const server *s) {
+    return s->config.protected_mode && s->config.requirepass[0] == '\0';
+}
+
+void conn_accept(loop *l, stream *listener, bool is_unix) {
+    server *s = &l->server;
+    conn *c = calloc(1, sizeof *c);
+    bool is_local = false;
+
+    if (!c)
+        return; /* libuv offers the connection again */
+    if (is_unix)
+        uv_pipe_init(&l->uv, &c->stream.pipe, 0);
+    else
+        uv_tcp_init(&l->uv, &c->stream.tcp);
+    c->stream.handle.data = c;
+    client_init(&c->client, s);
+    c->loop = l;
+    resp_init(&c->parser, s->config.proto_max_bulk_len);
+    reply_init(&c->sending);
+    if (uv_accept(&listener->stream, &c->stream.stream) != 0) {
+        client_free(&c->client);
+        uv_close(&c->stream.handle, on_refused);
+        return;
+    }
+    is_local = identify(c, is_unix);
+    if (s->clients_count >= (size_t)s->config.maxclients) {
+        refuse(c, "ERR max number of clients reached");
+        return;
+    }
+    if (!is_local && is_protected(s)) {
+        refuse(c, "DENIED Redis is running in protected mode because protected "
+                  "mode is enabled and no password is set for the default "
+                  "user. Only clients of the same machine are served until "
+                  "requirepass is set or protected-mode is no.");
+        return;
+    }
+    s->counters.connections_received++;
+    client_add(&c->client);
+    server_log(s, LOG_LEVEL_VERBOSE, "Accepted %s", c->client.peer);
+    set_reading(c, true);
 }

@@ -61,6 +61,7 @@ typedef struct conn {
     bool is_touched, is_parked;
     bool is_writing, is_reading;
     bool is_paused;    /* its output is not read fast enough */
+    bool is_ready;     /* has input that can run */
     bool is_lingering; /* only waits for the other side to close */
     bool has_ended;    /* no more input comes */
     bool is_doomed;    /* closed by the next check */
@@ -86,6 +87,11 @@ struct loop {
     bool is_listening, has_watched, has_pidfile, has_unixsocket;
 };
 
+/* ------------------------------------------------------------------- loop.c */
+
+/* The next poll does not wait. */
+void loop_wake(loop *l);
+
 /* ----------------------------------------------------------------- listen.c */
 
 /* All addresses and the socket of the configuration. */
@@ -105,6 +111,9 @@ void conn_accept(loop *l, stream *listener, bool is_unix);
 
 /* Has conn_settle() called in this turn's check. */
 void conn_touch(conn *c);
+
+/* Runs input of its own, which had to wait. */
+void conn_run_input(conn *c);
 
 /* After the turn's changes are in the kernel: sends, goes on, or closes. */
 void conn_settle(conn *c);

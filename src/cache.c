@@ -108,7 +108,7 @@ size_t toon_blob_bytes(const toon_blob *blob) {
     return (bytes / ALLOCATOR_BYTES + 2) * ALLOCATOR_BYTES + SLOT_SHARE_BYTES;
 }
 
-/* ------------------------------------------------------------ making, freeing */
+/* --------------------------------------------------------- making, freeing */
 
 static unsigned shard_count_for(size_t entries_max, size_t bytes_max) {
     unsigned count = 1;
@@ -286,14 +286,23 @@ static void release_retired(void *blob) {
     toon_blob_release(blob);
 }
 
+/* The next one that has left, which may be put into a cache again from now
+ * on; NULL: none. */
+static toon_blob *take_leaver(leavers *gone) {
+    toon_blob *blob = gone->first;
+    if (blob != NULL) {
+        gone->first = blob->older;
+        atomic_store_explicit(&blob->owner, NULL, memory_order_release);
+    }
+    return blob;
+}
+
 static void unlock_and_give_back(cache_shard *shard, leavers *gone) {
     pthread_mutex_unlock(&shard->lock);
-    while (gone->first != NULL) {
-        toon_blob *blob = gone->first;
-        gone->first = blob->older;
-        size_t bytes = toon_blob_bytes(blob);
-        atomic_store_explicit(&blob->owner, NULL, memory_order_release);
-        toon_epoch_retire_lazily(release_retired, blob, bytes);
+    toon_blob *blob = take_leaver(gone);
+    while (blob != NULL) {
+        toon_epoch_retire_lazily(release_retired, blob, toon_blob_bytes(blob));
+        blob = take_leaver(gone);
     }
 }
 
@@ -418,16 +427,24 @@ void toon_cache_clear(toon_cache *cache) {
     }
 }
 
+static void free_shard(toon_cache *cache, cache_shard *shard) {
+    leavers gone = {NULL};
+    clear_locked(cache, shard, &gone);
+    toon_blob *blob = take_leaver(&gone);
+    while (blob != NULL) {
+        toon_blob_release(blob);
+        blob = take_leaver(&gone);
+    }
+    cache->policy->free(shard->policy);
+    pthread_mutex_destroy(&shard->lock);
+}
+
 void toon_cache_free(toon_cache *cache) {
     if (cache == NULL) {
         return;
     }
-    if (cache->shard_count > 0) {
-        toon_cache_clear(cache);
-    }
     for (unsigned i = 0; i < cache->shard_count; i++) {
-        cache->policy->free(cache->shards[i].policy);
-        pthread_mutex_destroy(&cache->shards[i].lock);
+        free_shard(cache, &cache->shards[i]);
     }
     toon_slot_map_free(cache->map);
     free(cache->shards);

@@ -80,10 +80,10 @@ toon_blob *toon_cache_peek(toon_cache *cache, uint64_t hash, toon_slice key);
 bool toon_blob_try_share(toon_blob *blob);
 
 /*
- * Takes a reference of its own. A blob that is in another cache already is
- * not kept. Replaces what is there for the key; evicts
+ * Takes a reference of its own. Replaces what is there for the key; evicts
  * until the budgets hold. A blob larger than the shard's bytes budget is not
- * kept, and what was there goes. No memory: the same; never an error.
+ * kept, and what was there goes. No memory: the same; never an error. The
+ * same for a blob that another cache has: it can be in one at a time.
  */
 void toon_cache_put(toon_cache *cache, toon_blob *blob);
 

@@ -3,7 +3,8 @@
  *
  * A policy keeps the blobs of one shard of a cache in lists and says which
  * goes next. Everything is called under the shard's lock, but for `hit` where
- * hit_needs_lock is false; everything takes constant time.
+ * hit_needs_lock is false; everything takes constant time (evict: amortised
+ * over the hits, and bounded).
  *
  * Knows blobs; must never know the cache's table, budgets in force, or locks.
  */

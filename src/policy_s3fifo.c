@@ -17,9 +17,9 @@
 
 enum {
     HEAT_MAX = 3,
-    HEAT_TO_STAY = 2,     /* at the end of the small queue */
-    PASSED_OVER_MAX = 64, /* then even a warm blob goes: no long stalls */
-    SMALL_SHARE = 10,     /* the small queue's part: one in so many */
+    HEAT_TO_STAY = 2,       /* at the end of the small queue */
+    PASSED_OVER_MAX = 4096, /* by one eviction: no long stalls */
+    SMALL_SHARE = 10,       /* the small queue's part: one in so many */
     GHOSTS_IN_BUCKET = 4,
     BYTES_PER_GHOST = 256, /* of budget: about a blob with a small value */
 };

@@ -96,11 +96,13 @@ static size_t sequence_size(const unsigned char *p, size_t left) {
 static size_t look_at_bytes(toon_slice bytes, size_t at, size_t end,
                             toon_text_scan *scan) {
     const unsigned char *p = (const unsigned char *)bytes.data;
+    size_t extra = 0;
+    unsigned seen = 0;
     while (at < end) {
         if (p[at] < 0x80) {
             unsigned class = byte_class[p[at]];
-            scan->extra += class & EXTRA_MASK;
-            scan->special |= (class & SPECIAL) != 0;
+            extra += class & EXTRA_MASK;
+            seen |= class;
             at++;
             continue;
         }
@@ -111,6 +113,8 @@ static size_t look_at_bytes(toon_slice bytes, size_t at, size_t end,
         }
         at += size;
     }
+    scan->extra += extra;
+    scan->special |= (seen & SPECIAL) != 0;
     return at;
 }
 

@@ -124,8 +124,7 @@ void toon_text_encode(char *out, toon_slice value, toon_text_shape shape) {
 typedef struct walk {
     const char *at;
     const char *end;
-    const char
-        *quote;      /* the first quote from `at` on; `end` if there is none */
+    bool quoted;
     char decoded[3]; /* the bytes of the escape read last, if any */
 } walk;
 
@@ -135,22 +134,34 @@ typedef enum step {
     STEP_BAD,
 } step;
 
-static const char *find(const char *at, const char *end, char byte) {
-    const char *found = at == end ? NULL : memchr(at, byte, (size_t)(end - at));
-    return found == NULL ? end : found;
-}
-
 /* Takes the quotes off; false if they do not come in a pair. */
 static bool walk_begin(walk *w, toon_slice text) {
-    const char *end = text.size == 0 ? text.data : text.data + text.size;
-    bool quoted = text.size > 0 && text.data[0] == '"';
-    if (quoted && (text.size < 2 || end[-1] != '"')) {
+    w->quoted = text.size > 0 && text.data[0] == '"';
+    if (w->quoted && (text.size < 2 || text.data[text.size - 1] != '"')) {
         return false;
     }
-    w->at = quoted ? text.data + 1 : text.data;
-    w->end = quoted ? end - 1 : end;
-    w->quote = find(w->at, w->end, '"');
-    return quoted || find(w->at, w->end, '\\') == w->end;
+    size_t quote = w->quoted ? 1 : 0;
+    toon_slice inside = toon_bytes(text.data + quote, text.size - 2 * quote);
+    w->at = inside.data;
+    w->end = inside.size == 0 ? inside.data : inside.data + inside.size;
+    return true;
+}
+
+/* The first quote or backslash, or `end`. Most are near where there are any. */
+static const char *find_special(const char *at, const char *end) {
+    enum { NEAR = 16 };
+
+    const char *near = end - at > NEAR ? at + NEAR : end;
+    while (at < near && *at != '"' && *at != '\\') {
+        at++;
+    }
+    if (at < near || near == end) {
+        return at;
+    }
+    const char *slash = memchr(at, '\\', (size_t)(end - at));
+    end = slash == NULL ? end : slash;
+    const char *quote = memchr(at, '"', (size_t)(end - at));
+    return quote == NULL ? end : quote;
 }
 
 static int hex_value(char c) {
@@ -208,9 +219,6 @@ static step read_escape(walk *w, toon_slice *piece) {
     if (letter != NULL) {
         w->decoded[0] = meanings[letter - letters];
         w->at += 2;
-        if (*letter == '"') {
-            w->quote = find(w->at, w->end, '"');
-        }
     } else {
         size = w->end - w->at > 1 && w->at[1] == 'u' ? read_code(w) : 0;
     }
@@ -224,13 +232,13 @@ static step walk_next(walk *w, toon_slice *piece) {
     if (w->at == w->end) {
         return STEP_END;
     }
-    if (*w->at == '\\') {
-        return read_escape(w, piece);
+    const char *end = find_special(w->at, w->end);
+    if (end == w->at) {
+        return *end == '\\' && w->quoted ? read_escape(w, piece) : STEP_BAD;
     }
-    const char *end = find(w->at, w->end, '\\');
     *piece = toon_bytes(w->at, (size_t)(end - w->at));
     w->at = end;
-    return w->quote < end ? STEP_BAD : STEP_PIECE;
+    return STEP_PIECE;
 }
 
 size_t toon_text_quoted_size(toon_slice text) {

@@ -132,13 +132,15 @@ static const char *text_of(toon_err err) {
                                                      : toon_strerror(err);
 }
 
+/* The store's sentences name the directory or the file themselves. */
 int tst_failed(const tst_args *args, toon_err err) {
+    const char *text = text_of(err);
     if (err == TOON_LOCKED) {
-        tst_say("%s: %s; ask that process instead (redis-cli, the mount), "
-                "or stop it first",
-                args->dir, text_of(err));
+        tst_say("%s (redis-cli, its mount)", text);
+    } else if (text == toon_strerror(err)) {
+        tst_say("%s: %s", args->dir, text);
     } else {
-        tst_say("%s: %s", args->dir, text_of(err));
+        tst_say("%s", text);
     }
     return exit_code_of(err);
 }

@@ -304,6 +304,7 @@ def node_dir():
 def _npm_ci(directory):
     command = ["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"]
     command += ["--ignore-scripts", "--no-update-notifier"]
+    command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     for attempt in range(3):
         done = run(*command, cwd=directory, check=False)
         if done.returncode == 0:

@@ -1,0 +1,494 @@
+/*
+ * file.c - open files: one shared content for each, and when it is committed.
+ * Knows the store and nodes; must never know requests or replies.
+ */
+#include "file.h"
+
+#include "lookup.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+/* What the table knows of a node, read at once. */
+struct standing {
+    key_text key;
+    uint64_t version, appends;
+    int64_t changed_ms;
+    bool current, unlinked, unseen;
+};
+
+static void standing_of(struct mount *m, const node *n, struct standing *out) {
+    inodes_copy_key(&m->inodes, n, &out->key);
+    inodes_lock(&m->inodes);
+    out->version = n->version;
+    out->appends = n->appends;
+    out->changed_ms = n->changed_ms;
+    out->current = !n->detached && !n->unlinked;
+    out->unlinked = n->unlinked;
+    out->unseen = n->names == 0;
+    inodes_unlock(&m->inodes);
+}
+
+static void set_version(struct mount *m, node *n, uint64_t version) {
+    inodes_lock(&m->inodes);
+    n->version = version;
+    inodes_unlock(&m->inodes);
+}
+
+static bool is_uncommitted(const content *c) {
+    return c->dirty || c->pending;
+}
+
+/* -------------------------------------------------------------------- look */
+
+static void fill_facts(struct mount *m, const node *n,
+                       const struct standing *is, toon_key_stat stat,
+                       file_facts *out) {
+    out->number = n->hash;
+    out->size = stat.size;
+    out->meta = stat.meta;
+    out->changed_ms = is->changed_ms;
+    out->tick_us = ticks_of(&m->ticks, n->hash, stat.meta.written_ms,
+                            stat.meta.version);
+}
+
+/* The store's value of a current node with clean content or none. */
+static int match_locked(struct mount *m, node *n, const struct standing *is,
+                        const toon_key_stat *stat) {
+    content *c = n->content;
+    if (c == NULL && is->unseen) {
+        set_version(m, n, stat->meta.version);
+        return 0;
+    }
+    if (c != NULL && (c->appends != is->appends ||
+                      is->version != stat->meta.version)) {
+        return file_refresh_locked(m, n);
+    }
+    return is->version == stat->meta.version ? 0 : ESTALE;
+}
+
+int file_look_locked(struct mount *m, node *n, file_facts *out) {
+    struct standing is;
+    standing_of(m, n, &is);
+    content *c = n->content;
+    toon_key_stat stat;
+    if (c != NULL && (!is.current || is_uncommitted(c))) {
+        if (is_uncommitted(c) && is.current && c->appends != is.appends) {
+            (void)file_refresh_locked(m, n);
+        }
+        stat = (toon_key_stat){buffer_size(&c->bytes), c->meta};
+        stat.meta.version = 0;
+        c->shown = true;
+        fill_facts(m, n, &is, stat, out);
+        return 0;
+    }
+    if (is.unlinked) {
+        return ENOENT;
+    }
+    toon_slice key = key_slice(&is.key);
+    tree t = tree_of(m);
+    toon_err err = m->store.ops->stat(m->store.store, key, &stat);
+    if (err != TOON_OK) {
+        return errno_of(err);
+    }
+    if (tree_is_marker(&t, key, stat.size)) {
+        return ENOENT;
+    }
+    int error = is.current ? match_locked(m, n, &is, &stat) : ESTALE;
+    if (error == 0 && c != NULL) {
+        stat.size = buffer_size(&c->bytes);
+    }
+    fill_facts(m, n, &is, stat, out);
+    return error;
+}
+
+/* -------------------------------------------------------------------- open */
+
+int file_create_locked(struct mount *m, node *n, mode_t mode) {
+    assert(n->content == NULL);
+    content *c = calloc(1, sizeof(*c));
+    if (c == NULL) {
+        return ENOMEM;
+    }
+    buffer_init(&c->bytes);
+    c->pending = true;
+    c->mode_set = true;
+    c->meta.mode = mode_to_store(mode, m->options.file_mode);
+    c->meta.written_ms = now_ms();
+    n->content = c;
+    inodes_lock(&m->inodes);
+    c->appends = n->appends;
+    inodes_set_created_locked(&m->inodes, n, true);
+    inodes_unlock(&m->inodes);
+    return 0;
+}
+
+/* Content for a file that is not open: its value, or (`size_only`) just how
+ * long it is. */
+static int load(struct mount *m, node *n, bool size_only) {
+    struct standing is;
+    standing_of(m, n, &is);
+    toon_value value = {.data = NULL};
+    toon_key_stat stat;
+    toon_slice key = key_slice(&is.key);
+    toon_err err =
+        size_only ? m->store.ops->stat(m->store.store, key, &stat)
+                  : m->store.ops->get(m->store.store, key, &value);
+    if (err != TOON_OK) {
+        return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
+    }
+    if (!size_only) {
+        stat = (toon_key_stat){value.size, value.meta};
+    }
+    content *c = calloc(1, sizeof(*c));
+    bool same = is.current && is.version == stat.meta.version;
+    if (c == NULL || !(same || size_only)) {
+        toon_value_release(&value);
+        free(c);
+        return c == NULL ? ENOMEM : ESTALE;
+    }
+    buffer_init(&c->bytes);
+    if (size_only) {
+        buffer_set_base_size(&c->bytes, stat.size);
+    } else {
+        buffer_set_base(&c->bytes, &value);
+    }
+    c->meta = stat.meta;
+    c->appends = is.appends;
+    n->content = c;
+    return 0;
+}
+
+/* The bytes of content of which only the size was needed so far. */
+static int load_base(struct mount *m, node *n, bool force) {
+    content *c = n->content;
+    if (!c->bytes.base_missing) {
+        return 0;
+    }
+    struct standing is;
+    standing_of(m, n, &is);
+    toon_value value;
+    toon_err err =
+        m->store.ops->get(m->store.store, key_slice(&is.key), &value);
+    if (err == TOON_NOT_FOUND && force) {
+        value = (toon_value){.data = NULL};
+    } else if (err != TOON_OK) {
+        return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
+    }
+    bool moved = buffer_rebase(&c->bytes, &value, force);
+    toon_value_release(&value);
+    c->appends = is.appends;
+    return moved ? 0 : ESTALE;
+}
+
+static int open_existing(struct mount *m, node *n, int flags) {
+    bool append_only =
+        (flags & O_ACCMODE) == O_WRONLY && (flags & O_APPEND) != 0;
+    bool truncate = (flags & O_ACCMODE) != O_RDONLY && (flags & O_TRUNC) != 0;
+    int error = 0;
+    if (n->content == NULL) {
+        error = load(m, n, append_only || truncate);
+    } else if (!append_only && !truncate) {
+        error = load_base(m, n, false);
+    }
+    if (error == 0 && truncate) {
+        content *c = n->content;
+        (void)buffer_truncate(&c->bytes, 0);
+        c->pending = true;
+        c->time_set = false;
+        c->meta.written_ms = now_ms();
+    }
+    return error;
+}
+
+int file_open_locked(struct mount *m, node *n, int flags) {
+    inodes_lock(&m->inodes);
+    bool detached = n->detached;
+    bool gone = n->unlinked && n->content == NULL;
+    inodes_unlock(&m->inodes);
+    bool rewrites = (flags & O_ACCMODE) != O_RDONLY &&
+                    (flags & (O_TRUNC | O_APPEND)) != 0;
+    if (gone || (detached && !rewrites)) {
+        return ESTALE;
+    }
+    int error = open_existing(m, n, flags);
+    if (error == 0) {
+        n->content->handles++;
+        inodes_hold_node(&m->inodes, n);
+    }
+    return error;
+}
+
+int file_refresh_locked(struct mount *m, node *n) {
+    content *c = n->content;
+    struct standing is;
+    standing_of(m, n, &is);
+    toon_value value;
+    toon_err err =
+        m->store.ops->get(m->store.store, key_slice(&is.key), &value);
+    if (err != TOON_OK) {
+        return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
+    }
+    toon_meta meta = value.meta;
+    bool moved = buffer_rebase(&c->bytes, &value, false);
+    toon_value_release(&value);
+    if (!moved) {
+        return ESTALE;
+    }
+    c->appends = is.appends;
+    if (!is_uncommitted(c)) {
+        c->meta = meta;
+    }
+    set_version(m, n, meta.version);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ commit */
+
+static toon_err set_whole(struct mount *m, toon_slice key, const content *c,
+                          unsigned flags) {
+    toon_set_options options = {
+        .flags = flags | (c->mode_set ? TOON_SET_MODE : 0u),
+        .mode = c->meta.mode,
+        .written_ms = c->meta.written_ms,
+    };
+    return m->store.ops->set(m->store.store, key,
+                             buffer_uncommitted(&c->bytes), &options);
+}
+
+/* An append, with what belongs to it in one batch. */
+static toon_err append_more(struct mount *m, toon_slice key,
+                            const content *c) {
+    const backend_ops *ops = m->store.ops;
+    unsigned what = (c->mode_set ? (unsigned)TOON_META_MODE : 0u) |
+                    (c->time_set ? (unsigned)TOON_META_WRITTEN : 0u);
+    if (what == 0) {
+        return ops->append(m->store.store, key, buffer_uncommitted(&c->bytes));
+    }
+    toon_err err = ops->batch_begin(m->store.store);
+    if (err != TOON_OK) {
+        return err;
+    }
+    err = ops->append(m->store.store, key, buffer_uncommitted(&c->bytes));
+    if (err == TOON_OK) {
+        err = ops->set_meta(m->store.store, key, what, &c->meta);
+    }
+    if (err != TOON_OK) {
+        ops->batch_cancel(m->store.store);
+        return err;
+    }
+    return ops->batch_commit(m->store.store);
+}
+
+static toon_err put_content(struct mount *m, toon_slice key,
+                            const content *c) {
+    if (c->bytes.whole) {
+        return set_whole(m, key, c, 0);
+    }
+    if (buffer_uncommitted(&c->bytes).size > 0) {
+        return append_more(m, key, c);
+    }
+    /* Created and nothing written. Who else has made it meanwhile, with more
+     * in it, is left alone. */
+    toon_err err = set_whole(m, key, c, TOON_SET_IF_ABSENT);
+    return err == TOON_EXISTS ? TOON_OK : err;
+}
+
+int file_commit_locked(struct mount *m, node *n) {
+    content *c = n->content;
+    if (c == NULL || !is_uncommitted(c)) {
+        return 0;
+    }
+    struct standing is;
+    standing_of(m, n, &is);
+    bool appended = !c->bytes.whole;
+    toon_err err = TOON_OK;
+    if (!is.unlinked) {
+        origin_file(n);
+        err = put_content(m, key_slice(&is.key), c);
+        origin_mount(m);
+    }
+    if (err != TOON_OK) {
+        return errno_of(err);
+    }
+    buffer_committed(&c->bytes);
+    c->dirty = false;
+    c->pending = false;
+    c->mode_set = false;
+    c->time_set = false;
+    inodes_lock(&m->inodes);
+    inodes_set_created_locked(&m->inodes, n, false);
+    inodes_unlock(&m->inodes);
+    if (c->shown && appended) {
+        notices_push_attr(m, n); /* the store dates an append itself */
+    }
+    c->shown = false;
+    return 0;
+}
+
+int file_close_locked(struct mount *m, node *n) {
+    content *c = n->content;
+    assert(c != NULL && c->handles > 0);
+    c->handles--;
+    if (c->handles > 0) {
+        return 0;
+    }
+    int error = file_commit_locked(m, n);
+    if (error != 0) {
+        notices_replace(m, n);
+    }
+    buffer_free(&c->bytes);
+    free(c);
+    n->content = NULL;
+    return error;
+}
+
+/* ------------------------------------------------------------------- write */
+
+/* May the content grow to `size`? */
+static int check_room(const struct mount *m, const content *c, size_t size) {
+    size_t limit = m->options.value_size_max != 0 ? m->options.value_size_max
+                                                  : TOON_VALUE_SIZE_LIMIT;
+    size_t now = buffer_size(&c->bytes);
+    if (size > limit) {
+        return EFBIG;
+    }
+    if (size <= now) {
+        return 0;
+    }
+    size_t new_bytes =
+        c->bytes.whole ? size
+                       : buffer_uncommitted(&c->bytes).size + (size - now);
+    struct statvfs fs;
+    if (m->options.data_dir != NULL && statvfs(m->options.data_dir, &fs) == 0 &&
+        (uint64_t)fs.f_bavail * fs.f_frsize < new_bytes) {
+        return ENOSPC;
+    }
+    if (m->options.store_size_max != 0) {
+        toon_stats stats;
+        m->store.ops->figures(m->store.store, &stats);
+        if (stats.log_bytes + new_bytes > m->options.store_size_max) {
+            return ENOSPC;
+        }
+    }
+    return 0;
+}
+
+static void touch(content *c) {
+    c->dirty = true;
+    c->time_set = false;
+    c->meta.written_ms = now_ms();
+}
+
+int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
+                      size_t *at) {
+    content *c = n->content;
+    if (append) {
+        inodes_lock(&m->inodes);
+        bool grew = n->appends != c->appends && !n->detached;
+        inodes_unlock(&m->inodes);
+        if (grew && !c->bytes.whole) {
+            (void)file_refresh_locked(m, n);
+        }
+        *at = buffer_size(&c->bytes);
+    }
+    int error = check_room(m, c, *at + bytes.size);
+    if (error == 0 && !append) {
+        error = load_base(m, n, true);
+    }
+    if (error != 0) {
+        return error;
+    }
+    bool done = append ? buffer_append(&c->bytes, bytes)
+                       : buffer_write(&c->bytes, *at, bytes);
+    if (!done) {
+        return ENOMEM;
+    }
+    touch(c);
+    return 0;
+}
+
+int file_truncate_locked(struct mount *m, node *n, size_t size) {
+    content *c = n->content;
+    int error = check_room(m, c, size);
+    if (error == 0 && size > 0) {
+        error = load_base(m, n, true);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (!buffer_truncate(&c->bytes, size)) {
+        return ENOMEM;
+    }
+    touch(c);
+    return 0;
+}
+
+int file_zero_locked(struct mount *m, node *n, size_t from, size_t size) {
+    content *c = n->content;
+    int error = load_base(m, n, true);
+    size_t end = buffer_size(&c->bytes);
+    if (error != 0 || from >= end) {
+        return error;
+    }
+    if (size > end - from) {
+        size = end - from;
+    }
+    /* Truncating to the size it has makes it whole. */
+    if (!buffer_truncate(&c->bytes, end)) {
+        return ENOMEM;
+    }
+    memset(c->bytes.tail + from, 0, size);
+    touch(c);
+    return 0;
+}
+
+/* --------------------------------------------------------------------- all */
+
+struct open_files {
+    node **nodes;
+    size_t count, capacity;
+};
+
+static void collect_open(void *arg, node *n) {
+    struct open_files *files = arg;
+    if (n->content != NULL && files->count < files->capacity) {
+        files->nodes[files->count++] = n;
+    }
+}
+
+static int commit_one(struct mount *m, node *n, bool close) {
+    int error = 0;
+    file_lock(m, n);
+    content *c = n->content;
+    if (c != NULL) {
+        error = file_commit_locked(m, n);
+        if (close) {
+            buffer_free(&c->bytes);
+            free(c);
+            n->content = NULL;
+        }
+    }
+    file_unlock(m, n);
+    return error;
+}
+
+int file_commit_all(struct mount *m, bool close) {
+    struct open_files files = {NULL, 0, m->inodes.node_count};
+    files.nodes = calloc(files.capacity, sizeof(node *));
+    if (files.nodes == NULL) {
+        return ENOMEM;
+    }
+    inodes_lock(&m->inodes);
+    inodes_each_locked(&m->inodes, collect_open, &files);
+    inodes_unlock(&m->inodes);
+    int error = 0;
+    for (size_t i = 0; i < files.count; i++) {
+        int failed = commit_one(m, files.nodes[i], close);
+        error = error != 0 ? error : failed;
+    }
+    free(files.nodes);
+    return error;
+}
