@@ -186,6 +186,11 @@ static bool make_room(ancestor *self, size_t size) {
     return true;
 }
 
+static bool write_at(int file, off_t offset, const void *data, size_t size) {
+    return lseek(file, offset, SEEK_SET) == offset &&
+           write(file, data, size) == (ssize_t)size;
+}
+
 static bool append_row(ancestor *self, const char *value, size_t size) {
     if (!make_room(self, size)) {
         return false;
@@ -195,12 +200,9 @@ static bool append_row(ancestor *self, const char *value, size_t size) {
     uint64_t offset = self->log_size;
     uint32_t count = self->count + 1;
     off_t entry = INDEX_HEADER + (off_t)self->count * (off_t)sizeof offset;
-    if (pwrite(self->log, self->line, size + 1, (off_t)offset) !=
-            (ssize_t)(size + 1) ||
-        pwrite(self->index, &count, sizeof count, COUNT_OFFSET) !=
-            (ssize_t)sizeof count ||
-        pwrite(self->index, &offset, sizeof offset, entry) !=
-            (ssize_t)sizeof offset) {
+    if (!write_at(self->log, (off_t)offset, self->line, size + 1) ||
+        !write_at(self->index, COUNT_OFFSET, &count, sizeof count) ||
+        !write_at(self->index, entry, &offset, sizeof offset)) {
         return false;
     }
     self->offsets[self->count] = offset;

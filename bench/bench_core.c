@@ -13,6 +13,7 @@
 #include "toonstore.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ enum {
     ROWS = 10000,
     GETS = 200000,
     MIXED = 20000,
+    ROWS_MAX = ROWS + MIXED,
     CACHED_GETS = 2000000,
     CACHE_ENTRIES = 2 * ROWS,
     THREADS_MAX = 2,
@@ -54,7 +56,8 @@ static double now_s(void) {
 
 static char
     pattern[2 * VALUE_SIZE_MAX]; /* letters; a value is a window of it */
-static size_t value_size;        /* in the work under way */
+static char keys[ROWS_MAX][KEY_SIZE];
+static size_t value_size; /* in the work under way */
 
 static uint32_t random_number(uint64_t *seed, uint32_t below) {
     *seed ^= *seed << 13;
@@ -70,10 +73,12 @@ static void make_pattern(void) {
     }
 }
 
-static void make_key(char key[KEY_SIZE], uint32_t row) {
-    memcpy(key, "row:000000000000", KEY_SIZE);
-    for (size_t i = KEY_SIZE; row != 0; row /= 10) {
-        key[--i] = (char)('0' + row % 10);
+/* Made beforehand: who has a key does not print it first. */
+static void make_keys(void) {
+    for (uint32_t row = 0; row < ROWS_MAX; row++) {
+        char text[KEY_SIZE + 1];
+        (void)snprintf(text, sizeof text, "row:%012" PRIu32, row);
+        memcpy(keys[row], text, KEY_SIZE);
     }
 }
 
@@ -82,16 +87,14 @@ static const char *body_of(uint32_t row) {
 }
 
 static void make_value(char value[VALUE_SIZE_MAX], uint32_t row) {
-    make_key(value, row);
+    memcpy(value, keys[row], KEY_SIZE);
     memcpy(value + KEY_SIZE, body_of(row), value_size - KEY_SIZE);
 }
 
 static void expect_value(const char *value, size_t size, uint32_t row,
                          bool all) {
-    char key[KEY_SIZE];
     const size_t skip = all ? 0 : value_size - 2 * KEY_SIZE;
-    make_key(key, row);
-    if (size != value_size || memcmp(value, key, KEY_SIZE) != 0 ||
+    if (size != value_size || memcmp(value, keys[row], KEY_SIZE) != 0 ||
         memcmp(value + KEY_SIZE + skip, body_of(row) + skip,
                value_size - KEY_SIZE - skip) != 0) {
         (void)fprintf(stderr, "bench_core: row %u came back wrong\n", row);
@@ -147,9 +150,7 @@ static void close_library(void *store) {
 }
 
 static void put_library(void *store, uint32_t row, const char *value) {
-    char key[KEY_SIZE];
-    make_key(key, row);
-    toon_err err = toon_set(store, toon_bytes(key, KEY_SIZE),
+    toon_err err = toon_set(store, toon_bytes(keys[row], KEY_SIZE),
                             toon_bytes(value, value_size), NULL);
     if (err != TOON_OK) {
         fail(toon_strerror(err));
@@ -157,11 +158,9 @@ static void put_library(void *store, uint32_t row, const char *value) {
 }
 
 static size_t get_library(void *store, uint32_t row, char *value) {
-    char key[KEY_SIZE];
     size_t size;
-    make_key(key, row);
-    toon_err err =
-        toon_read(store, toon_bytes(key, KEY_SIZE), value, value_size, &size);
+    toon_err err = toon_read(store, toon_bytes(keys[row], KEY_SIZE), value,
+                             value_size, &size);
     if (err != TOON_OK) {
         fail(toon_strerror(err));
     }
@@ -383,6 +382,7 @@ int main(int argc, char **argv) {
     }
     (void)atexit(remove_dir);
     make_pattern();
+    make_keys();
     (void)printf("Thousand operations a second, median (lowest to highest) of "
                  "%ld rounds.\n\n"
                  "| work | ancestor's method | toonstore | ratio | goal |\n"

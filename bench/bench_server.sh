@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-tstd=${tstd:-$(dirname "$0")/../build/tstd}
+tstd=${tstd:-$(dirname "$0")/../build/server/tstd}
 
 for program in "$tstd" redis-server redis-benchmark redis-cli; do
     if ! command -v "$program" >/dev/null; then

@@ -41,6 +41,43 @@ static bool is_uncommitted(const content *c) {
     return c->dirty || c->pending;
 }
 
+/* ---------------------------------------------------------------- refresh */
+
+static int refresh_locked(struct mount *m, node *n) {
+    content *c = n->content;
+    struct standing is;
+    standing_of(m, n, &is);
+    toon_value value;
+    toon_err err =
+        m->store.ops->get(m->store.store, key_slice(&is.key), &value);
+    if (err != TOON_OK) {
+        return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
+    }
+    toon_meta meta = value.meta;
+    bool moved = buffer_rebase(&c->bytes, &value, false);
+    toon_value_release(&value);
+    if (!moved) {
+        return ESTALE;
+    }
+    c->appends = is.appends;
+    if (!is_uncommitted(c)) {
+        c->meta = meta;
+    }
+    set_version(m, n, meta.version);
+    return 0;
+}
+
+/* What was appended from outside is part of a file that is open. */
+static void catch_up(struct mount *m, node *n) {
+    inodes_lock(&m->inodes);
+    bool grew = n->appends != n->content->appends && !n->detached;
+    inodes_unlock(&m->inodes);
+    if (grew && !n->content->bytes.whole) {
+        /* Where it cannot, the version that is open stays. */
+        (void)refresh_locked(m, n);
+    }
+}
+
 /* -------------------------------------------------------------------- look */
 
 static void fill_facts(struct mount *m, const node *n,
@@ -64,7 +101,7 @@ static int match_locked(struct mount *m, node *n, const struct standing *is,
     }
     if (c != NULL && (c->appends != is->appends ||
                       is->version != stat->meta.version)) {
-        return file_refresh_locked(m, n);
+        return refresh_locked(m, n);
     }
     return is->version == stat->meta.version ? 0 : ESTALE;
 }
@@ -75,9 +112,7 @@ int file_look_locked(struct mount *m, node *n, file_facts *out) {
     content *c = n->content;
     toon_key_stat stat;
     if (c != NULL && (!is.current || is_uncommitted(c))) {
-        if (is_uncommitted(c) && is.current && c->appends != is.appends) {
-            (void)file_refresh_locked(m, n);
-        }
+        catch_up(m, n);
         stat = (toon_key_stat){buffer_size(&c->bytes), c->meta};
         stat.meta.version = 0;
         c->shown = true;
@@ -221,30 +256,6 @@ int file_open_locked(struct mount *m, node *n, int flags) {
     return error;
 }
 
-int file_refresh_locked(struct mount *m, node *n) {
-    content *c = n->content;
-    struct standing is;
-    standing_of(m, n, &is);
-    toon_value value;
-    toon_err err =
-        m->store.ops->get(m->store.store, key_slice(&is.key), &value);
-    if (err != TOON_OK) {
-        return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
-    }
-    toon_meta meta = value.meta;
-    bool moved = buffer_rebase(&c->bytes, &value, false);
-    toon_value_release(&value);
-    if (!moved) {
-        return ESTALE;
-    }
-    c->appends = is.appends;
-    if (!is_uncommitted(c)) {
-        c->meta = meta;
-    }
-    set_version(m, n, meta.version);
-    return 0;
-}
-
 /* ------------------------------------------------------------------ commit */
 
 static toon_err set_whole(struct mount *m, toon_slice key, const content *c,
@@ -376,6 +387,16 @@ static int check_room(const struct mount *m, const content *c, size_t size) {
     return 0;
 }
 
+int file_read_locked(struct mount *m, node *n, size_t offset, size_t size,
+                     struct iovec out[2], int *count) {
+    catch_up(m, n);
+    int error = load_base(m, n, true);
+    if (error == 0) {
+        *count = buffer_slices(&n->content->bytes, offset, size, out);
+    }
+    return error;
+}
+
 static void touch(content *c) {
     c->dirty = true;
     c->time_set = false;
@@ -386,12 +407,7 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
                       size_t *at) {
     content *c = n->content;
     if (append) {
-        inodes_lock(&m->inodes);
-        bool grew = n->appends != c->appends && !n->detached;
-        inodes_unlock(&m->inodes);
-        if (grew && !c->bytes.whole) {
-            (void)file_refresh_locked(m, n);
-        }
+        catch_up(m, n);
         *at = buffer_size(&c->bytes);
     }
     int error = check_room(m, c, *at + bytes.size);
@@ -443,6 +459,11 @@ int file_zero_locked(struct mount *m, node *n, size_t from, size_t size) {
     memset(c->bytes.tail + from, 0, size);
     touch(c);
     return 0;
+}
+
+void file_replaces_locked(node *n) {
+    assert(n->content != NULL && n->content->bytes.base_size == 0);
+    n->content->bytes.whole = true;
 }
 
 /* --------------------------------------------------------------------- all */

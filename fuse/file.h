@@ -49,8 +49,14 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
 int file_truncate_locked(struct mount *m, node *n, size_t size);
 int file_zero_locked(struct mount *m, node *n, size_t from, size_t size);
 
-/* Moves on to what was appended from outside, as far as that is possible. */
-int file_refresh_locked(struct mount *m, node *n);
+/* At most two slices, which live until the lock is given back; those of
+ * content without a tail, as long as a pin on its base. */
+int file_read_locked(struct mount *m, node *n, size_t offset, size_t size,
+                     struct iovec out[2], int *count);
+
+/* It takes a name whose value, if it has one, it will replace whole: a file
+ * that is not in the store yet. */
+void file_replaces_locked(node *n);
 
 /* Every file: commits what it has, and gives the contents back. Without other
  * threads. The first error. */

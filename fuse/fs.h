@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <stdatomic.h>
 
 #define FILE_LOCKS 64 /* a power of two */
 #define RETRIES    64 /* of kernel calls that were answered ESTALE */

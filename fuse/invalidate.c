@@ -107,6 +107,7 @@ static void note_own_locked(node *n, const toon_change *change) {
     bool content_is_known =
         change->kind == TOON_CHANGE_META || change->origin == n;
     n->version = content_is_known ? change->version : 0;
+    n->renamed_version = content_is_known ? 0 : change->version;
 }
 
 static void tell_file_locked(struct mount *m, node *n,
@@ -224,7 +225,7 @@ static void tell_entry(struct mount *m, toon_slice dir, const char *text,
 static void tell_file_name(struct mount *m, toon_slice key, unsigned names) {
     tree t = tree_of(m);
     toon_slice dir = tree_parent(&t, key);
-    name text;
+    name_text text;
     if ((names & NODE_BY_NAME) != 0 &&
         name_encode(toon_bytes(key.data + dir.size, key.size - dir.size), true,
                     t.flat, &text)) {
@@ -247,7 +248,7 @@ static toon_slice dir_above(const tree *t, toon_slice dir) {
 static void tell_dir_name(struct mount *m, toon_slice dir) {
     tree t = tree_of(m);
     toon_slice above = dir_above(&t, dir);
-    name text;
+    name_text text;
     if (name_encode(
             toon_bytes(dir.data + above.size, dir.size - above.size - 1), false,
             false, &text)) {

@@ -94,7 +94,7 @@ static const struct byte_code *match_byte(toon_slice text, bool flat,
     return NULL;
 }
 
-static bool put(name *out, const char *data, size_t size) {
+static bool put(name_text *out, const char *data, size_t size) {
     if (size > sizeof(out->data) - out->size) {
         return false;
     }
@@ -103,17 +103,17 @@ static bool put(name *out, const char *data, size_t size) {
     return true;
 }
 
-static bool put_text(name *out, const char *text) {
+static bool put_text(name_text *out, const char *text) {
     return put(out, text, strlen(text));
 }
 
 /* `%25…` with one `25` fewer; the rest is as it is. */
-static void put_unescaped(name *out, toon_slice text) {
+static void put_unescaped(name_text *out, toon_slice text) {
     (void)put(out, text.data, 1);
     (void)put(out, text.data + 3, text.size - 3);
 }
 
-static void decode_bytes(toon_slice text, bool flat, name *component) {
+static void decode_bytes(toon_slice text, bool flat, name_text *component) {
     while (text.size > 0) {
         size_t escapes = 0;
         const struct byte_code *code = match_byte(text, flat, &escapes);
@@ -132,7 +132,7 @@ static void decode_bytes(toon_slice text, bool flat, name *component) {
     }
 }
 
-name_kind name_decode(toon_slice text, bool flat, name *component) {
+name_kind name_decode(toon_slice text, bool flat, name_text *component) {
     component->size = 0;
     if (text.size > NAME_SIZE_MAX) {
         return NAME_TOO_LONG;
@@ -168,7 +168,7 @@ static const char *code_of_byte(char byte, bool flat) {
     return NULL;
 }
 
-static bool encode_bytes(toon_slice component, bool flat, name *out) {
+static bool encode_bytes(toon_slice component, bool flat, name_text *out) {
     bool fits = true;
     while (component.size > 0 && fits) {
         size_t escapes = 0;
@@ -185,7 +185,7 @@ static bool encode_bytes(toon_slice component, bool flat, name *out) {
     return fits;
 }
 
-bool name_encode(toon_slice component, bool last, bool flat, name *out) {
+bool name_encode(toon_slice component, bool last, bool flat, name_text *out) {
     out->size = 0;
     if (component.size == 0) {
         return put_text(out, last && !flat ? "%2F" : "%");
@@ -225,7 +225,7 @@ bool path_encode(toon_slice key, bool flat, char *out, size_t capacity,
         last = slash == NULL;
         toon_slice component =
             last ? key : toon_bytes(key.data, (size_t)(slash - key.data));
-        name encoded;
+        name_text encoded;
         if (!name_encode(component, last, flat, &encoded) ||
             encoded.size + !last > capacity - *size) {
             return false;

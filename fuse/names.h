@@ -25,19 +25,19 @@ typedef enum name_kind {
 } name_kind;
 
 /* Its bytes are not followed by a NUL. */
-typedef struct name {
+typedef struct name_text {
     size_t size;
     char data[NAME_SIZE_MAX];
-} name;
+} name_text;
 
 /* With `flat`, "component" is the whole key, whose slashes are coded too. */
 
 /* The component that `text` names; empty but for NAME_PLAIN. With `flat`, an
  * empty key is NAME_PLAIN too. */
-name_kind name_decode(toon_slice text, bool flat, name *component);
+name_kind name_decode(toon_slice text, bool flat, name_text *component);
 
 /* `last`: nothing follows in the key. False: the name would be too long. */
-bool name_encode(toon_slice component, bool last, bool flat, name *out);
+bool name_encode(toon_slice component, bool last, bool flat, name_text *out);
 
 /* The name of the value of a key that is a directory as well. */
 toon_slice name_of_value(void);

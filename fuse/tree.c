@@ -18,14 +18,12 @@ static bool put(key_text *out, toon_slice bytes) {
     return true;
 }
 
-static bool join(key_text *out, toon_slice a, toon_slice b, const char *end) {
+bool key_join(key_text *out, toon_slice a, toon_slice b, const char *end) {
     out->size = 0;
     return put(out, a) && put(out, b) && put(out, toon_str(end));
 }
 
-/* The key whose value is the directory's `%3D`. An empty component has a name
- * of its own as a file, so its directory has no `%3D`. */
-static bool value_of_dir(const tree *t, toon_slice dir, toon_slice *key) {
+bool tree_value_of(const tree *t, toon_slice dir, toon_slice *key) {
     if (t->flat || dir.size < t->root.size + 2) {
         return false;
     }
@@ -41,7 +39,7 @@ static bool is_shown(const tree *t, const key_text *key, size_t cut) {
 
 int tree_child_of(const tree *t, toon_slice dir, toon_slice text,
                   tree_child *out) {
-    name component;
+    name_text component;
     name_kind kind = name_decode(text, t->flat, &component);
     toon_slice part = toon_bytes(component.data, component.size);
     toon_slice value;
@@ -55,15 +53,15 @@ int tree_child_of(const tree *t, toon_slice dir, toon_slice text,
     if (kind == NAME_OWN) {
         return EPERM;
     }
-    if (kind == NAME_VALUE && value_of_dir(t, dir, &value)) {
+    if (kind == NAME_VALUE && tree_value_of(t, dir, &value)) {
         out->has_file = true;
         out->by = NODE_BY_VALUE;
-        fits = join(&out->file, value, toon_bytes(NULL, 0), "");
+        fits = key_join(&out->file, value, toon_bytes(NULL, 0), "");
     } else if (out->has_file) {
-        fits = join(&out->file, dir, part, "") && is_shown(t, &out->file, 0);
+        fits = key_join(&out->file, dir, part, "") && is_shown(t, &out->file, 0);
     }
     if (out->has_dir) {
-        fits = fits && join(&out->dir, dir, part, "/") &&
+        fits = fits && key_join(&out->dir, dir, part, "/") &&
                is_shown(t, &out->dir, 1);
     }
     if (!fits) {
@@ -142,7 +140,7 @@ static bool see_other(void *arg, toon_slice key, const toon_key_stat *stat) {
 toon_err tree_is_empty(const tree *t, toon_slice dir, bool *empty) {
     toon_slice value;
     toon_key_stat stat;
-    if (value_of_dir(t, dir, &value) &&
+    if (tree_value_of(t, dir, &value) &&
         t->store.ops->stat(t->store.store, value, &stat) == TOON_OK) {
         *empty = false;
         return TOON_OK;
@@ -216,7 +214,7 @@ static toon_err list_below(const tree *t, toon_slice dir,
                            struct key_list *list) {
     toon_slice value;
     toon_key_stat stat;
-    if (value_of_dir(t, dir, &value) &&
+    if (tree_value_of(t, dir, &value) &&
         t->store.ops->stat(t->store.store, value, &stat) == TOON_OK) {
         list_key(list, value, NULL);
     }
@@ -263,7 +261,7 @@ static toon_err move_keys(const struct move *move,
         toon_slice key = listed(list, i);
         size_t stem = move->from.size - 1; /* without the slash */
         key_text text;
-        if (!join(&text, toon_bytes(move->to.data, move->to.size - 1),
+        if (!key_join(&text, toon_bytes(move->to.data, move->to.size - 1),
                   toon_bytes(key.data + stem, key.size - stem), "")) {
             return TOON_TOO_LARGE;
         }

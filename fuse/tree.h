@@ -30,6 +30,13 @@ typedef struct tree_child {
 int tree_child_of(const tree *t, toon_slice dir, toon_slice text,
                   tree_child *out);
 
+/* The key whose value is the directory's `%3D`. False: there is no such name,
+ * as an empty component has a name of its own as a file. */
+bool tree_value_of(const tree *t, toon_slice dir, toon_slice *key);
+
+/* Joins up to the room there is. */
+bool key_join(key_text *out, toon_slice a, toon_slice b, const char *end);
+
 /* The directory of a key: all up to its last slash, at least the root. */
 toon_slice tree_parent(const tree *t, toon_slice key);
 

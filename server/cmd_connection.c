@@ -157,9 +157,9 @@ void cmd_hello(call *c) {
     if (!c->client->authenticated) {
         reply_error(c->out,
                     "NOAUTH HELLO must be called with the client already "
-                    "authenticated, otherwise the HELLO <proto> AUTH <user> "
-                    "<pass> option can be used to authenticate the client and "
-                    "select the RESP protocol version at the same time");
+                    "authenticated, otherwise the HELLO AUTH <user> <pass> "
+                    "option can be used to authenticate the client and select "
+                    "the RESP protocol version at the same time");
         return;
     }
     if (g.has_name && !client_check_name(c, g.name, "Client names"))

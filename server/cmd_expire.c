@@ -28,9 +28,6 @@ static const struct option *option_find(toon_slice word, unsigned allowed) {
 }
 
 bool set_args_read(call *c, size_t first, unsigned allowed, set_args *out) {
-    toon_slice time = {0};
-    unsigned unit = 0;
-
     *out = (set_args){0};
     for (size_t i = first; i < c->argc; i++) {
         const struct option *option = option_find(c->argv[i], allowed);
@@ -41,12 +38,10 @@ bool set_args_read(call *c, size_t first, unsigned allowed, set_args *out) {
             return false;
         }
         out->flags |= option->flag;
-        if (option->flag & ARG_TIMES) {
-            unit = option->flag;
-            time = c->argv[++i];
-        }
+        if (option->flag & ARG_TIMES)
+            out->time = c->argv[++i];
     }
-    return unit == 0 || set_args_time(c, time, unit, out);
+    return true;
 }
 
 void call_bad_expiry(call *c) {
@@ -56,13 +51,15 @@ void call_bad_expiry(call *c) {
                  command_full_name(c->command, name));
 }
 
-bool set_args_time(call *c, toon_slice text, unsigned flag, set_args *out) {
+bool set_args_time(call *c, set_args *args) {
     int64_t time = 0;
-    bool seconds = (flag & (ARG_EX | ARG_EXAT)) != 0;
-    bool relative = (flag & (ARG_EX | ARG_PX)) != 0;
+    bool seconds = (args->flags & (ARG_EX | ARG_EXAT)) != 0;
+    bool relative = (args->flags & (ARG_EX | ARG_PX)) != 0;
 
-    out->now_ms = wall_ms();
-    if (!call_integer(c, text, &time))
+    if (!(args->flags & ARG_TIMES))
+        return true;
+    args->now_ms = wall_ms();
+    if (!call_integer(c, args->time, &time))
         return false;
     if (time <= 0 || (seconds && time > INT64_MAX / 1000)) {
         call_bad_expiry(c);
@@ -70,11 +67,11 @@ bool set_args_time(call *c, toon_slice text, unsigned flag, set_args *out) {
     }
     if (seconds)
         time *= 1000;
-    if (relative && time > INT64_MAX - out->now_ms) {
+    if (relative && time > INT64_MAX - args->now_ms) {
         call_bad_expiry(c);
         return false;
     }
-    out->expires_ms = relative ? time + out->now_ms : time;
+    args->expires_ms = relative ? time + args->now_ms : time;
     return true;
 }
 

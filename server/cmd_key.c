@@ -234,32 +234,43 @@ void cmd_keys(call *c) {
     reply_insert_count(c->out, start, '*', count);
 }
 
+/* One option and its value; false after an error reply. */
+static bool read_scan_option(call *c, toon_slice name, toon_slice value,
+                             toon_scan_options *options, bool *other_type) {
+    int64_t count = 0;
+
+    if (slice_is(name, "count")) {
+        if (!call_integer(c, value, &count))
+            return false;
+        if (count < 1) {
+            call_syntax_error(c);
+            return false;
+        }
+        options->count = (size_t)count;
+    } else if (slice_is(name, "match")) {
+        bool all = value.size == 1 && value.data[0] == '*';
+
+        options->match = all ? NULL : value.data;
+        options->match_size = value.size;
+    } else if (slice_is(name, "type")) {
+        *other_type = !slice_is(value, "string");
+    } else {
+        call_syntax_error(c);
+        return false;
+    }
+    return true;
+}
+
 static bool read_scan_options(call *c, toon_scan_options *options,
                               bool *other_type) {
     for (size_t i = 2; i < c->argc; i += 2) {
-        toon_slice value = {0};
-        int64_t count = 0;
-
-        if (i + 1 < c->argc)
-            value = c->argv[i + 1];
-        else
-            return call_syntax_error(c), false;
-        if (slice_is(c->argv[i], "count")) {
-            if (!call_integer(c, value, &count))
-                return false;
-            if (count < 1)
-                return call_syntax_error(c), false;
-            options->count = (size_t)count;
-        } else if (slice_is(c->argv[i], "match")) {
-            bool all = value.size == 1 && value.data[0] == '*';
-
-            options->match = all ? NULL : value.data;
-            options->match_size = value.size;
-        } else if (slice_is(c->argv[i], "type")) {
-            *other_type = !slice_is(value, "string");
-        } else {
-            return call_syntax_error(c), false;
+        if (i + 1 == c->argc) {
+            call_syntax_error(c);
+            return false;
         }
+        if (!read_scan_option(c, c->argv[i], c->argv[i + 1], options,
+                              other_type))
+            return false;
     }
     return true;
 }
@@ -367,12 +378,18 @@ void cmd_object_encoding(call *c) {
     toon_value_release(&value);
 }
 
+/* Redis shares its small numbers, and says so by the largest count. */
+#define SHARED_NUMBERS 10000
+
 void cmd_object_refcount(call *c) {
     toon_value value;
+    int64_t number = -1;
 
     if (!fetch(c, c->argv[2], &value))
         return;
-    reply_integer(c->out, 1);
+    number_parse(toon_bytes(value.data, value.size), &number);
+    reply_integer(c->out, number >= 0 && number < SHARED_NUMBERS ? INT32_MAX
+                                                                 : 1);
     toon_value_release(&value);
 }
 

@@ -109,12 +109,18 @@ typedef struct config_answer {
 
 static void tell_directive(void *arg, const char *name, const char *value) {
     config_answer *answer = arg;
+    toon_slice glob = answer->c->argv[answer->glob];
 
     /* Told already, if an earlier glob fits it. */
     for (size_t i = 2; i < answer->glob; i++)
         if (config_matches(answer->c->argv[i], name))
             return;
-    reply_text(answer->out, name);
+    /* A name that was asked for as such comes back as it was written. */
+    if (memchr(glob.data, '*', glob.size) || memchr(glob.data, '?', glob.size) ||
+        memchr(glob.data, '[', glob.size))
+        reply_text(answer->out, name);
+    else
+        reply_bulk(answer->out, glob);
     reply_text(answer->out, value);
     answer->count++;
 }

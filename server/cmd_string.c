@@ -80,7 +80,8 @@ void cmd_set(call *c) {
     toon_value old = {0};
     toon_err err = TOON_OK;
 
-    if (c->argc > 3 && !set_args_read(c, 3, ARG_OF_SET, &args))
+    if (c->argc > 3 && (!set_args_read(c, 3, ARG_OF_SET, &args) ||
+                        !set_args_time(c, &args)))
         return;
     err = set_by_args(c, &args, &old);
     if (err != TOON_OK && err != TOON_EXISTS && err != TOON_NOT_FOUND) {
@@ -108,11 +109,11 @@ void cmd_setnx(call *c) {
 }
 
 static void set_for(call *c, unsigned unit) {
-    set_args args = {0};
+    set_args args = {.flags = unit, .time = c->argv[2]};
     toon_set_options options = {0};
     toon_err err = TOON_OK;
 
-    if (!set_args_time(c, c->argv[2], unit, &args))
+    if (!set_args_time(c, &args))
         return;
     options.expires_ms = args.expires_ms;
     err = toon_set(c->server->store, c->argv[1], c->argv[3], &options);
@@ -140,6 +141,10 @@ void cmd_getex(call *c) {
     if (!set_args_read(c, 2, ARG_OF_GETEX, &args))
         return;
     err = toon_get(store, key, &value);
+    if (err == TOON_OK && !set_args_time(c, &args)) {
+        toon_value_release(&value);
+        return;
+    }
     if (err == TOON_OK && (args.flags & ARG_TIMES) &&
         args.expires_ms <= args.now_ms) {
         changed = toon_delete(store, key, 0, NULL);

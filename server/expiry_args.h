@@ -24,16 +24,16 @@ enum {
 
 typedef struct set_args {
     unsigned flags;
-    int64_t now_ms;
-    int64_t expires_ms; /* with one of ARG_TIMES */
+    toon_slice time; /* as it was written, with one of ARG_TIMES */
+    int64_t now_ms, expires_ms; /* of set_args_time() */
 } set_args;
 
 /* Reads the options from argv[first] on, of those that are `allowed`. False
  * after an error reply. */
 bool set_args_read(call *c, size_t first, unsigned allowed, set_args *out);
 
-/* A positive time in the unit of `flag`, as an expiry; fills now_ms too. */
-bool set_args_time(call *c, toon_slice text, unsigned flag, set_args *out);
+/* If there is a time, what it comes to, which must be positive. */
+bool set_args_time(call *c, set_args *args);
 
 void call_bad_expiry(call *c);
 

@@ -79,7 +79,7 @@ size_t number_format(char *to, int64_t value) {
 }
 
 bool float_parse(toon_slice text, long double *out) {
-    char copy[256];
+    char copy[FLOAT_TEXT_MAX];
     char *end = NULL;
     long double value = 0;
 

@@ -78,6 +78,10 @@ struct toon_store {
     _Atomic uint64_t log_hits, log_misses;
 };
 
+/* toon_open() on a disk of the caller's: for tests. */
+toon_err toon_open_on(const toon_io *io, const char *dir,
+                      const toon_options *options, toon_store **out);
+
 int64_t toon_now_ms(void);
 
 static inline bool toon_is_expired(int64_t expires_ms, int64_t now_ms) {

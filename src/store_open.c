@@ -208,7 +208,8 @@ static toon_err open_files(toon_store *store, const char *path) {
     bool create = !read_only && (flags & TOON_OPEN_NO_CREATE) == 0;
     toon_recovery recovery;
     toon_volume *volume = NULL;
-    toon_err err = toon_dir_open(&toon_io_system, path, create, &store->dir);
+    toon_err err =
+        toon_dir_open(store->lock_file.io, path, create, &store->dir);
     if (err == TOON_OK)
         err = toon_dir_lock(&store->dir, read_only, &store->lock_file);
     if (err == TOON_OK && !read_only)
@@ -248,8 +249,8 @@ static toon_err open_rest(toon_store *store) {
     return TOON_OK;
 }
 
-toon_err toon_open(const char *dir, const toon_options *options,
-                   toon_store **out) {
+toon_err toon_open_on(const toon_io *io, const char *dir,
+                      const toon_options *options, toon_store **out) {
     toon_options resolved = with_defaults(options);
     toon_err err = check_options(&resolved);
     if (err != TOON_OK)
@@ -260,7 +261,7 @@ toon_err toon_open(const char *dir, const toon_options *options,
     store->options = resolved;
     store->dir.fd = -1;
     store->lock_file.fd = -1;
-    store->lock_file.io = &toon_io_system;
+    store->lock_file.io = io;
     init_locks(store);
     err = open_files(store, dir);
     if (err == TOON_OK)
@@ -273,6 +274,11 @@ toon_err toon_open(const char *dir, const toon_options *options,
     }
     *out = store;
     return TOON_OK;
+}
+
+toon_err toon_open(const char *dir, const toon_options *options,
+                   toon_store **out) {
+    return toon_open_on(&toon_io_system, dir, options, out);
 }
 
 /* ------------------------------------------------------------------- close */

@@ -19,10 +19,10 @@
 /* ------------------------------------------------------- one byte at a time */
 
 /* Classes of ASCII bytes: how many characters an escape adds, and whether the
- * byte is special. */
+ * byte is special. The classes of eight bytes can be added up. */
 enum {
-    EXTRA_MASK = 7,
-    SPECIAL = 8,
+    EXTRA_MASK = 63,
+    SPECIAL = 64,
     SHORT = SPECIAL | 1, /* \n and the like */
     LONG = SPECIAL | 5,  /* \u001f */
 };
@@ -91,30 +91,41 @@ static size_t sequence_size(const unsigned char *p, size_t left) {
     return size;
 }
 
+static bool is_ascii(const unsigned char *eight) {
+    uint64_t word = 0;
+    memcpy(&word, eight, sizeof word);
+    return (word & 0x8080808080808080u) == 0;
+}
+
 /* Takes whole characters from bytes[at] on until `end` is reached or passed.
  * Returns where it stopped: bytes.size at once if this is not UTF-8. */
 static size_t look_at_bytes(toon_slice bytes, size_t at, size_t end,
                             toon_text_scan *scan) {
     const unsigned char *p = (const unsigned char *)bytes.data;
     size_t extra = 0;
-    unsigned seen = 0;
+    bool special = false;
     while (at < end) {
-        if (p[at] < 0x80) {
-            unsigned class = byte_class[p[at]];
-            extra += class & EXTRA_MASK;
-            seen |= class;
-            at++;
-            continue;
+        unsigned class = 0;
+        size_t size = 1;
+        if (end - at >= 8 && is_ascii(p + at)) {
+            for (size = 0; size < 8; size++) {
+                class += byte_class[p[at + size]];
+            }
+        } else if (p[at] < 0x80) {
+            class = byte_class[p[at]];
+        } else {
+            size = sequence_size(p + at, bytes.size - at);
         }
-        size_t size = sequence_size(p + at, bytes.size - at);
         if (size == 0) {
             scan->utf8 = false;
             return bytes.size;
         }
+        extra += class & EXTRA_MASK;
+        special |= class >= SPECIAL;
         at += size;
     }
     scan->extra += extra;
-    scan->special |= (seen & SPECIAL) != 0;
+    scan->special |= special;
     return at;
 }
 
@@ -150,6 +161,99 @@ char *toon_text_escape_portable(char *out, toon_slice bytes) {
         }
     }
     return out;
+}
+
+static int hex_value(char c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    char lower = (char)(c | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* Writes the character as UTF-8; 0 for a surrogate, else its size. */
+static size_t put_utf8(char *out, unsigned code) {
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(unsigned char)(0xc0 | code >> 6);
+        out[1] = (char)(unsigned char)(0x80 | (code & 0x3f));
+        return 2;
+    }
+    if (code >= 0xd800 && code <= 0xdfff) {
+        return 0;
+    }
+    out[0] = (char)(unsigned char)(0xe0 | code >> 12);
+    out[1] = (char)(unsigned char)(0x80 | (code >> 6 & 0x3f));
+    out[2] = (char)(unsigned char)(0x80 | (code & 0x3f));
+    return 3;
+}
+
+/* \uXXXX */
+static size_t read_code(char *out, toon_slice text, size_t *size) {
+    unsigned code = 0;
+    if (text.size < 6 || text.data[1] != 'u') {
+        return 0;
+    }
+    for (size_t i = 2; i < 6; i++) {
+        int digit = hex_value(text.data[i]);
+        if (digit < 0) {
+            return 0;
+        }
+        code = code << 4 | (unsigned)digit;
+    }
+    *size = put_utf8(out, code);
+    return *size == 0 ? 0 : 6;
+}
+
+size_t toon_text_read_escape(char *out, toon_slice text, size_t *size) {
+    static const char meanings[256] = {
+        ['n'] = '\n', ['r'] = '\r', ['t'] = '\t', ['"'] = '"', ['\\'] = '\\',
+    };
+    if (text.size < 2 || text.data[0] != '\\') {
+        return 0;
+    }
+    char meaning = meanings[(unsigned char)text.data[1]];
+    if (meaning == 0) {
+        return read_code(out, text, size);
+    }
+    *out = meaning;
+    *size = 1;
+    return 2;
+}
+
+/* Adds the bytes that the text stands for at out[*size], unless `out` is NULL,
+ * and their number to *size. */
+static bool add_unescaped(char *out, toon_slice text, size_t *size) {
+    size_t total = *size;
+    for (size_t at = 0; at < text.size;) {
+        char decoded[3] = {text.data[at]};
+        size_t used = 1;
+        size_t more = 1;
+        if (decoded[0] == '\\' || decoded[0] == '"') {
+            toon_slice rest = toon_bytes(text.data + at, text.size - at);
+            used = toon_text_read_escape(decoded, rest, &more);
+        }
+        if (used == 0) {
+            return false;
+        }
+        for (size_t i = 0; out != NULL && i < more; i++) {
+            out[total + i] = decoded[i];
+        }
+        at += used;
+        total += more;
+    }
+    *size = total;
+    return true;
+}
+
+bool toon_text_unescape_portable(char *out, toon_slice text, size_t *size) {
+    size_t total = 0;
+    bool right = add_unescaped(out, text, &total);
+    *size = right ? total : *size;
+    return right;
 }
 
 /* ------------------------------------------------------ many bytes at a time */
@@ -242,6 +346,9 @@ static inline uint64_t vec_mask(vec v) {
 
 #if defined(HAVE_VECTORS)
 
+/* Bytes between two looks at the mask of what is not plain. */
+enum { STEP = 4 * VEC_SIZE };
+
 /* Sets for vec_in(). A place that holds no member holds a byte whose low four
  * bits are another place's. */
 static const char quote_or_backslash[16] = {1, [2] = '"', [12] = '\\'};
@@ -262,8 +369,6 @@ VECTOR_CODE static inline vec vec_not_plain(vec v, bool all) {
 /* How many plain bytes come first, in steps of four vectors? */
 VECTOR_CODE static inline size_t skip_plain(const char *p, size_t left,
                                             bool all) {
-    enum { STEP = 4 * VEC_SIZE };
-
     size_t at = 0;
     for (; left - at >= STEP; at += STEP) {
         vec a = vec_not_plain(vec_load(p + at), all);
@@ -316,7 +421,9 @@ VECTOR_CODE static inline size_t look_at_some(toon_slice bytes, size_t at,
     if (look_at_vec(vec_load(from), scan)) {
         return at + size;
     }
-    return look_at_bytes(bytes, at, at + size, scan);
+    /* There will be more: go slowly for a while. */
+    size = bytes.size - at;
+    return look_at_bytes(bytes, at, at + (size < STEP ? size : STEP), scan);
 }
 
 VECTOR_CODE static toon_text_scan scan_by_vectors(toon_slice bytes) {
@@ -327,7 +434,7 @@ VECTOR_CODE static toon_text_scan scan_by_vectors(toon_slice bytes) {
         size_t left = bytes.size - at;
         at += scan.special ? skip_plain(from, left, false)
                            : skip_plain(from, left, true);
-        for (unsigned k = 0; k < 4 && at < bytes.size; k++) {
+        for (unsigned k = 0; k < STEP / VEC_SIZE && at < bytes.size; k++) {
             at = look_at_some(bytes, at, &scan);
         }
     }
@@ -359,6 +466,44 @@ VECTOR_CODE static char *escape_by_vectors(char *out, toon_slice bytes) {
     return toon_text_escape_portable(out, toon_bytes(p, left));
 }
 
+/* Vectors are stored ahead here, too. Six characters of text are one byte at
+ * least, so there is room while six vectors of text are left. */
+VECTOR_CODE static bool unescape_by_vectors(char *out, toon_slice text,
+                                            size_t *size) {
+    size_t total = 0;
+    size_t least = out == NULL ? VEC_SIZE : 6 * VEC_SIZE;
+    const char *at = text.data;
+    size_t left = text.size;
+    while (left >= least) {
+        vec v = vec_load(at);
+        if (out != NULL) {
+            vec_store(out + total, v);
+        }
+        uint64_t mask = vec_mask(vec_in(v, quote_or_backslash));
+        size_t plain =
+            mask == 0 ? VEC_SIZE : (size_t)__builtin_ctzll(mask) / MASK_BITS;
+        at += plain;
+        left -= plain;
+        total += plain;
+        if (mask != 0) {
+            char decoded[3];
+            char *to = out == NULL ? decoded : out + total;
+            size_t more = 0;
+            size_t used =
+                toon_text_read_escape(to, toon_bytes(at, left), &more);
+            if (used == 0) {
+                return false;
+            }
+            at += used;
+            left -= used;
+            total += more;
+        }
+    }
+    bool right = add_unescaped(out, toon_bytes(at, left), &total);
+    *size = right ? total : *size;
+    return right;
+}
+
 toon_text_scan toon_text_scan_bytes(toon_slice bytes) {
     return vectors_work() ? scan_by_vectors(bytes)
                           : toon_text_scan_bytes_portable(bytes);
@@ -369,6 +514,11 @@ char *toon_text_escape(char *out, toon_slice bytes) {
                           : toon_text_escape_portable(out, bytes);
 }
 
+bool toon_text_unescape(char *out, toon_slice text, size_t *size) {
+    return vectors_work() ? unescape_by_vectors(out, text, size)
+                          : toon_text_unescape_portable(out, text, size);
+}
+
 #else
 
 toon_text_scan toon_text_scan_bytes(toon_slice bytes) {
@@ -377,6 +527,10 @@ toon_text_scan toon_text_scan_bytes(toon_slice bytes) {
 
 char *toon_text_escape(char *out, toon_slice bytes) {
     return toon_text_escape_portable(out, bytes);
+}
+
+bool toon_text_unescape(char *out, toon_slice text, size_t *size) {
+    return toon_text_unescape_portable(out, text, size);
 }
 
 #endif

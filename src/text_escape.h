@@ -24,4 +24,15 @@ toon_text_scan toon_text_scan_bytes_portable(toon_slice bytes); /* the twin */
 char *toon_text_escape(char *out, toon_slice bytes);
 char *toon_text_escape_portable(char *out, toon_slice bytes);
 
+/* Reads the escape at the start of the text, up to three bytes, to `out`.
+ * Returns how many characters it took; 0: it is wrong, or none. Right are
+ * \\ \" \n \r \t and \uXXXX but surrogates. */
+size_t toon_text_read_escape(char *out, toon_slice text, size_t *size);
+
+/* Undoes the escapes. *size is how many bytes that gives; with `out` NULL only
+ * they are counted. False, and *size left alone, if an escape is wrong or a
+ * quote stands there without one; `out` may have been written to. */
+bool toon_text_unescape(char *out, toon_slice text, size_t *size);
+bool toon_text_unescape_portable(char *out, toon_slice text, size_t *size);
+
 #endif

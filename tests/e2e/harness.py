@@ -4,7 +4,7 @@ Knows the programs only from outside: their flags, their port, their mount.
 Must never know what a test is about.
 
 The programs are those of TSTD, TSTFS and TST in the environment, else those
-in build/. TOON_SMALL=1 asks for small inputs (slow builds), TOON_LONG=1 for
+of build/. TOON_SMALL=1 asks for small inputs (slow builds), TOON_LONG=1 for
 the largest.
 """
 
@@ -34,9 +34,10 @@ def program(variable, name):
     )
 
 
-TSTD = program("TSTD", "tstd")
-TSTFS = program("TSTFS", "tstfs")
-TST = program("TST", "tst")
+TSTD = program("TSTD", "server/tstd")
+TSTFS = program("TSTFS", "fuse/tstfs")
+TST = program("TST", "tools/tst")
+BUILD = os.path.dirname(os.path.dirname(TSTD))  # meson's build directory
 
 
 def wait_until(condition, what):

@@ -9,12 +9,11 @@ import unittest
 import harness
 
 SCRIPT = os.path.join(harness.ROOT, "script", "server")
-BUILD = os.path.dirname(harness.TSTD)
 HIDE_FUSE = 'mount --bind /dev/null /dev/fuse && exec "$@"'
 
 
 @unittest.skipIf(
-    not os.path.exists(os.path.join(BUILD, "build.ninja")),
+    not os.path.exists(os.path.join(harness.BUILD, "build.ninja")),
     "tstd is not in a build directory",
 )
 class ScriptServer(harness.StoreTest):
@@ -28,7 +27,7 @@ class ScriptServer(harness.StoreTest):
             process = subprocess.Popen(
                 command,
                 cwd=self.dir,
-                env={**os.environ, "BUILD": BUILD},
+                env={**os.environ, "BUILD": harness.BUILD},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -11,7 +11,6 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 import harness  # noqa: E402
 
-BUILD = os.path.dirname(harness.TSTD)
 README = os.path.join(harness.ROOT, "README.md")
 WARNINGS = ["-std=c17", "-Wall", "-Wextra", "-Werror", "-Wpedantic"]
 # What `ldd` may name beside the C library and the loader.
@@ -29,7 +28,7 @@ class Install(unittest.TestCase):
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="toon-install-")
         cls.addClassCleanup(shutil.rmtree, cls.dir)
-        command = ["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", cls.dir]
+        command = ["meson", "install", "-C", harness.BUILD, "--no-rebuild", "--destdir", cls.dir]
         harness.run(*command)
         found = harness.run("find", cls.dir, "-name", "toonstore.pc").stdout
         cls.pc = found.decode().strip()

@@ -1,0 +1,95 @@
+/*
+ * faulty_io.h - a disk that fails on demand, behind the seam of io.h.
+ */
+#ifndef TOON_TEST_FAULTY_IO_H
+#define TOON_TEST_FAULTY_IO_H
+
+#include "io.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* What the next calls do. 0 or false: as the system does. */
+static struct {
+    int write_errno;      /* every write fails so */
+    size_t write_at_most; /* bytes a call takes; then write_errno, if set */
+    int truncate_errno;
+    int sync_errno;
+    int allocate_errno;
+    int rename_errno;
+    int interrupts; /* so many EINTR first, of any read or write */
+    size_t transfer_max;
+    int writes, syncs;
+} faulty;
+
+static bool interrupted(void) {
+    if (faulty.interrupts == 0)
+        return false;
+    faulty.interrupts--;
+    errno = EINTR;
+    return true;
+}
+
+static size_t limited(size_t size) {
+    return faulty.transfer_max > 0 && size > faulty.transfer_max
+               ? faulty.transfer_max
+               : size;
+}
+
+static ssize_t faulty_pread(int fd, void *buf, size_t size, off_t offset) {
+    return interrupted() ? -1 : pread(fd, buf, limited(size), offset);
+}
+
+static ssize_t faulty_pwrite(int fd, const void *buf, size_t size,
+                             off_t offset) {
+    if (interrupted())
+        return -1;
+    faulty.writes++;
+    if (faulty.write_errno != 0 && faulty.write_at_most == 0) {
+        errno = faulty.write_errno;
+        return -1;
+    }
+    if (faulty.write_errno != 0) { /* a torn write, then the error */
+        size_t some = size < faulty.write_at_most ? size : faulty.write_at_most;
+        faulty.write_at_most = 0;
+        return pwrite(fd, buf, some, offset);
+    }
+    return pwrite(fd, buf, limited(size), offset);
+}
+
+static int faulty_sync(int fd) {
+    faulty.syncs++;
+    errno = faulty.sync_errno;
+    return faulty.sync_errno != 0 ? -1 : fdatasync(fd);
+}
+
+static int faulty_truncate(int fd, off_t size) {
+    errno = faulty.truncate_errno;
+    return faulty.truncate_errno != 0 ? -1 : ftruncate(fd, size);
+}
+
+static int faulty_allocate(int fd, off_t offset, off_t size) {
+    errno = faulty.allocate_errno;
+    return faulty.allocate_errno != 0
+               ? -1
+               : toon_io_system.allocate(fd, offset, size);
+}
+
+static int faulty_rename(int dir_fd, const char *from, const char *to) {
+    errno = faulty.rename_errno;
+    return faulty.rename_errno != 0 ? -1 : renameat(dir_fd, from, dir_fd, to);
+}
+
+static inline toon_io faulty_io(void) {
+    toon_io io = toon_io_system;
+    io.pread = faulty_pread;
+    io.pwrite = faulty_pwrite;
+    io.sync = faulty_sync;
+    io.truncate = faulty_truncate;
+    io.allocate = faulty_allocate;
+    io.rename_at = faulty_rename;
+    return io;
+}
+
+#endif

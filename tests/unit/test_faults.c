@@ -1,0 +1,231 @@
+/* test_faults.c - a disk that refuses: every refusal is told, and the store is
+ * as it was. */
+#include "faulty_io.h"
+#include "fixture.h"
+#include "store_internal.h"
+
+static toon_io io;
+
+static int faulty_setup(void **state) {
+    struct fixture *self = calloc(1, sizeof *self);
+    memset(&faulty, 0, sizeof faulty);
+    io = faulty_io();
+    (void)snprintf(self->dir, sizeof self->dir, "/tmp/toon-unit-XXXXXX");
+    if (mkdtemp(self->dir) == NULL)
+        return -1;
+    self->options.sync = TOON_SYNC_NO;
+    *state = self;
+    return toon_open_on(&io, self->dir, &self->options, &self->store) == TOON_OK
+               ? 0
+               : -1;
+}
+
+static int faulty_teardown(void **state) {
+    memset(&faulty, 0, sizeof faulty);
+    return fixture_teardown(state);
+}
+
+static toon_err set(struct fixture *self, const char *key, const char *value) {
+    return toon_set(self->store, toon_str(key), toon_str(value), NULL);
+}
+
+/* Closes whatever the store says of itself, and opens it on a good disk. */
+static toon_err close_and_reopen(struct fixture *self) {
+    memset(&faulty, 0, sizeof faulty);
+    toon_err err = toon_close(self->store);
+    assert_ok(toon_open(self->dir, &self->options, &self->store));
+    return err;
+}
+
+static void interrupted_and_short_calls_go_on(void **state) {
+    struct fixture *self = *state;
+    faulty.transfer_max = 3;
+    faulty.interrupts = 5;
+    put(self, "k", "a value of some length");
+    assert_value(self, "k", "a value of some length");
+    assert_ok(close_and_reopen(self));
+    assert_value(self, "k", "a value of some length");
+}
+
+static void a_failed_write_changes_nothing(void **state) {
+    struct fixture *self = *state;
+    put(self, "kept", "old");
+    put(self, "gone", "old");
+    for (size_t torn = 0; torn < 30; torn += 7) {
+        faulty.write_errno = EIO;
+        faulty.write_at_most = torn;
+        assert_int_equal(set(self, "kept", "new"), TOON_IO);
+        faulty.write_at_most = torn;
+        assert_int_equal(toon_delete(self->store, toon_str("gone"), 0, NULL),
+                         TOON_IO);
+        faulty.write_at_most = torn;
+        assert_int_equal(set(self, "new", "new"), TOON_IO);
+        faulty.write_at_most = torn;
+        assert_int_equal(
+            toon_rename(self->store, toon_str("kept"), toon_str("new"), 0),
+            TOON_IO);
+        faulty.write_errno = 0;
+        faulty.write_at_most = 0;
+        assert_value(self, "kept", "old");
+        assert_value(self, "gone", "old");
+        assert_absent(self, "new");
+    }
+    toon_stats stats;
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.keys, 2);
+    assert_int_equal(stats.rows, 2);
+    put(self, "after", "fine");
+    assert_int_equal(close_and_reopen(self), TOON_IO); /* it was told */
+    assert_value(self, "kept", "old");
+    assert_value(self, "after", "fine");
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.torn_bytes, 0);
+}
+
+static void a_failed_write_undoes_the_whole_gathering(void **state) {
+    struct fixture *self = *state;
+    put(self, "a", "old");
+    toon_gather_begin(self->store);
+    put(self, "a", "new");
+    put(self, "b", "new");
+    assert_ok(toon_delete(self->store, toon_str("a"), 0, NULL));
+    faulty.write_errno = ENOSPC;
+    assert_int_equal(toon_gather_end(self->store), TOON_FULL);
+    faulty.write_errno = 0;
+    assert_value(self, "a", "old");
+    assert_absent(self, "b");
+    assert_int_equal(close_and_reopen(self), TOON_FULL);
+    assert_value(self, "a", "old");
+    assert_absent(self, "b");
+}
+
+/* Another thread's change writes what this thread gathered; if that fails,
+ * gather_end must say so. */
+static void a_gathering_hears_of_a_write_that_failed_for_another(void **state) {
+    struct fixture *self = *state;
+    toon_gather_begin(self->store);
+    put(self, "mine", "1");
+    faulty.write_errno = EIO;
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    faulty.write_errno = 0;
+    assert_int_not_equal(toon_gather_end(self->store), TOON_OK);
+    assert_absent(self, "mine");
+}
+
+static void no_room_is_full_and_reads_go_on(void **state) {
+    struct fixture *self = *state;
+    static char big[4 << 20];
+    memset(big, 'x', sizeof big);
+    put(self, "k", "v");
+    faulty.allocate_errno = ENOSPC;
+    assert_int_equal(toon_set(self->store, toon_str("big"),
+                              toon_bytes(big, sizeof big), NULL),
+                     TOON_FULL);
+    assert_non_null(strstr(toon_last_error()->text, "no space"));
+    assert_value(self, "k", "v");
+    assert_absent(self, "big");
+    assert_ok(toon_delete(self->store, toon_str("k"), 0, NULL));
+    faulty.allocate_errno = 0;
+    put(self, "k", "again");
+    assert_ok(close_and_reopen(self));
+    assert_value(self, "k", "again");
+}
+
+static void a_failed_sync_makes_the_store_read_only(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    faulty.sync_errno = EIO;
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    faulty.sync_errno = 0;
+    assert_int_equal(toon_sync(self->store), TOON_IO); /* never retried */
+    assert_int_equal(set(self, "k", "w"), TOON_READ_ONLY);
+    assert_value(self, "k", "v");
+    toon_stats stats;
+    toon_stat(self->store, &stats);
+    assert_true(stats.read_only);
+    assert_int_equal(stats.failure, TOON_IO);
+    assert_int_equal(close_and_reopen(self), TOON_IO);
+    assert_value(self, "k", "v");
+    put(self, "k", "w");
+}
+
+static void under_always_a_failed_sync_is_the_changes_error(void **state) {
+    struct fixture *self = *state;
+    assert_ok(toon_close(self->store));
+    self->options.sync = TOON_SYNC_ALWAYS;
+    assert_ok(toon_open_on(&io, self->dir, &self->options, &self->store));
+    int before = faulty.syncs;
+    put(self, "k", "v");
+    assert_int_equal(faulty.syncs, before + 1);
+    toon_gather_begin(self->store);
+    put(self, "a", "v");
+    put(self, "b", "v");
+    assert_ok(toon_gather_end(self->store));
+    assert_int_equal(faulty.syncs, before + 2); /* one for both */
+    faulty.sync_errno = EIO;
+    assert_int_equal(set(self, "k", "w"), TOON_IO);
+    assert_int_equal(close_and_reopen(self), TOON_IO);
+}
+
+static void a_cut_that_fails_makes_the_store_read_only(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    faulty.write_errno = EIO;
+    faulty.write_at_most = 20;
+    faulty.truncate_errno = EIO;
+    assert_int_equal(set(self, "k", "w"), TOON_IO);
+    memset(&faulty, 0, sizeof faulty);
+    assert_int_equal(set(self, "k", "x"), TOON_READ_ONLY);
+    assert_value(self, "k", "v");
+    assert_int_equal(close_and_reopen(self), TOON_IO);
+    assert_value(self, "k", "v");
+}
+
+static void a_clear_that_cannot_rename_clears_nothing(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    faulty.rename_errno = EIO;
+    assert_int_equal(toon_clear(self->store), TOON_IO);
+    faulty.rename_errno = 0;
+    assert_value(self, "k", "v");
+    put(self, "l", "w");
+    assert_ok(close_and_reopen(self));
+    assert_value(self, "k", "v");
+    assert_value(self, "l", "w");
+}
+
+static void what_is_derived_from_keys_follows_an_undo(void **state) {
+    struct fixture *self = *state;
+    toon_set_options expiring = {.expires_ms = INT64_MAX};
+    toon_stats stats;
+    assert_ok(toon_set(self->store, toon_str("e"), toon_str("v"), &expiring));
+    assert_ok(toon_batch_begin(self->store));
+    put(self, "e", "plain");
+    assert_ok(toon_set(self->store, toon_str("f"), toon_str("v"), &expiring));
+    toon_batch_cancel(self->store);
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.keys, 1);
+    assert_int_equal(stats.keys_expiring, 1);
+    assert_ok(close_and_reopen(self));
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.keys_expiring, 1);
+    assert_value(self, "e", "v");
+}
+
+int main(void) {
+#define FAULT_TEST(name)                                                       \
+    cmocka_unit_test_setup_teardown(name, faulty_setup, faulty_teardown)
+    const struct CMUnitTest tests[] = {
+        FAULT_TEST(interrupted_and_short_calls_go_on),
+        FAULT_TEST(a_failed_write_changes_nothing),
+        FAULT_TEST(a_failed_write_undoes_the_whole_gathering),
+        FAULT_TEST(a_gathering_hears_of_a_write_that_failed_for_another),
+        FAULT_TEST(no_room_is_full_and_reads_go_on),
+        FAULT_TEST(a_failed_sync_makes_the_store_read_only),
+        FAULT_TEST(under_always_a_failed_sync_is_the_changes_error),
+        FAULT_TEST(a_cut_that_fails_makes_the_store_read_only),
+        FAULT_TEST(a_clear_that_cannot_rename_clears_nothing),
+        FAULT_TEST(what_is_derived_from_keys_follows_an_undo),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
