@@ -93,7 +93,7 @@ static void make_value(char value[VALUE_SIZE_MAX], uint32_t row) {
 
 static void expect_value(const char *value, size_t size, uint32_t row,
                          bool all) {
-    const size_t skip = all ? 0 : value_size - 2 * KEY_SIZE;
+    const size_t skip = all ? 0 : value_size - 2 * (size_t)KEY_SIZE;
     if (size != value_size || memcmp(value, keys[row], KEY_SIZE) != 0 ||
         memcmp(value + KEY_SIZE + skip, body_of(row) + skip,
                value_size - KEY_SIZE - skip) != 0) {

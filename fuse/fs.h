@@ -50,7 +50,6 @@ struct mount {
     pthread_t *threads;
     unsigned thread_count;
     _Atomic unsigned threads_serving;
-    int stop_fd;  /* readable: the serving threads end */
     int ended_fd; /* readable: unmounted from outside */
 };
 

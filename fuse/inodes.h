@@ -17,9 +17,9 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
-/* A prefix and a path below it. */
+/* A prefix, a path below it, and one more component. */
 #define PREFIX_SIZE_MAX ((size_t)4096)
-#define KEY_TEXT_MAX    (PREFIX_SIZE_MAX + PATH_SIZE_MAX + 1)
+#define KEY_TEXT_MAX    (PREFIX_SIZE_MAX + PATH_SIZE_MAX + NAME_SIZE_MAX + 8)
 
 typedef struct key_text {
     size_t size;

@@ -73,12 +73,16 @@ static bool on_key(void *arg, toon_slice key, const toon_key_stat *stat) {
     }
     const char *slash =
         r->tree->flat ? NULL : memchr(rest.data, '/', rest.size);
-    if (slash == NULL) {
-        return add(r, LIST_FILE, rest, stat->meta.mode);
+    toon_slice component =
+        slash == NULL ? rest
+                      : toon_bytes(rest.data, (size_t)(slash - rest.data));
+    if (component.size > NAME_SIZE_MAX) {
+        return true; /* nor can anything below it be shown */
     }
-    r->in_subtree =
-        add(r, LIST_DIR,
-            toon_bytes(rest.data, (size_t)(slash - rest.data)), 0);
+    if (slash == NULL) {
+        return add(r, LIST_FILE, component, stat->meta.mode);
+    }
+    r->in_subtree = add(r, LIST_DIR, component, 0);
     return false;
 }
 

@@ -24,6 +24,7 @@ typedef struct mount_options {
     unsigned database;
     char *prefix;     /* owned, NULL: none */
     unsigned threads; /* 0: the default */
+    char *kernel_words; /* owned, NULL: none; such as "noexec,noatime" */
     /* What the store was opened with, so that a write that cannot be kept is
      * refused at once. Not -o words: set by the program that mounts. */
     char *data_dir;          /* owned, NULL: not known */

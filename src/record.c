@@ -25,8 +25,9 @@ enum {
     TAIL_MAX = 96,      /* more than all cells behind the value take */
     FEWEST_CELLS = 4,   /* value, written, expires, type and CRC */
     MODE_MAX = 0177777, /* all that stat(2) has */
-    LOWER_CASE = 0x20,  /* the bit that makes a letter lower case */
-    BASE64_SLACK = 4,   /* a text may be so much longer than its base64 */
+    MODE_DIGITS = 6,
+    LOWER_CASE = 0x20, /* the bit that makes a letter lower case */
+    BASE64_SLACK = 4,  /* a text may be so much longer than its base64 */
 };
 
 static const char base64_mark[] = "base64:";
@@ -87,23 +88,6 @@ static char *put_i64(char *out, int64_t number) {
     return out + toon_format_u64(out, magnitude);
 }
 
-static bool parse_i64(toon_slice text, int64_t *out) {
-    uint64_t magnitude = 0;
-    bool negative = text.size > 0 && text.data[0] == '-';
-    if (negative) {
-        text = toon_bytes(text.data + 1, text.size - 1);
-    }
-    if (!toon_parse_u64(text, &magnitude)) {
-        return false;
-    }
-    if (negative) {
-        *out = (int64_t)(0 - magnitude);
-        return magnitude > 0 && magnitude <= (uint64_t)INT64_MAX + 1;
-    }
-    *out = (int64_t)magnitude;
-    return magnitude <= INT64_MAX;
-}
-
 static char *put_octal(char *out, uint32_t number) {
     unsigned shift = 0;
     while (number >> shift > 7) {
@@ -117,22 +101,6 @@ static char *put_octal(char *out, uint32_t number) {
     }
 }
 
-static bool parse_mode(toon_slice text, uint32_t *out) {
-    uint32_t mode = 0;
-    if (text.size == 0 || text.data[0] == '0') {
-        return false;
-    }
-    for (size_t i = 0; i < text.size; i++) {
-        unsigned digit = (unsigned)(unsigned char)text.data[i] - '0';
-        mode = mode << 3 | digit;
-        if (digit > 7 || mode > MODE_MAX) {
-            return false;
-        }
-    }
-    *out = mode;
-    return true;
-}
-
 static char *put_hex(char *out, uint32_t number) {
     for (unsigned shift = 32; shift > 0; shift -= 4) {
         *out++ = "0123456789abcdef"[number >> (shift - 4) & 15];
@@ -141,17 +109,19 @@ static char *put_hex(char *out, uint32_t number) {
 }
 
 static bool parse_hex(const char *text, uint32_t *out) {
+    /* One more than what the digit stands for; 0: not a digit. */
+    static const unsigned char places[256] = {
+        ['0'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ['a'] = 11, 12, 13, 14, 15, 16,
+    };
     uint32_t number = 0;
+    unsigned all = 0;
     for (size_t i = 0; i < CRC_SIZE; i++) {
-        unsigned digit = (unsigned)(unsigned char)text[i] - '0';
-        unsigned letter = (unsigned)(unsigned char)text[i] - 'a';
-        if (digit > 9 && letter > 5) {
-            return false;
-        }
-        number = number << 4 | (digit <= 9 ? digit : letter + 10);
+        unsigned digit = places[(unsigned char)text[i]] - 1u;
+        all |= digit;
+        number = number << 4 | (digit & 15);
     }
     *out = number;
-    return true;
+    return all <= 15;
 }
 
 /* ------------------------------------------------------------ ends of lines */
@@ -331,20 +301,57 @@ bool toon_record_key(const toon_record *record, toon_buf *out) {
 
 /* ----------------------------------------------------------------- parsing */
 
-/* Takes the last cell, and the comma before it, off the end of `rest`. */
-static bool take_cell(toon_slice *rest, toon_slice *cell) {
-    size_t at = rest->size;
-    while (at > 0 && rest->data[at - 1] != ',') {
-        at--;
-        if (rest->size - at > NUMBER_MAX) {
+/* Takes the last cell off the end of `rest` if it is a decimal number: digits
+ * without a leading zero, no more than 64 bits. */
+static bool take_number(toon_slice *rest, uint64_t *number) {
+    static const uint64_t powers[NUMBER_MAX] = {1u,
+                                                10u,
+                                                100u,
+                                                1000u,
+                                                10000u,
+                                                100000u,
+                                                1000000u,
+                                                10000000u,
+                                                100000000u,
+                                                1000000000u,
+                                                10000000000u,
+                                                100000000000u,
+                                                1000000000000u,
+                                                10000000000000u,
+                                                100000000000000u,
+                                                1000000000000000u,
+                                                10000000000000000u,
+                                                100000000000000000u,
+                                                1000000000000000000u,
+                                                10000000000000000000u};
+    uint64_t total = 0;
+    size_t size = 0;
+    unsigned digit = 0;
+    for (; size < rest->size; size++) {
+        unsigned next =
+            (unsigned)(unsigned char)rest->data[rest->size - 1 - size] - '0';
+        uint64_t part = 0;
+        if (next > 9) {
+            break;
+        }
+        digit = next;
+        if (size == NUMBER_MAX ||
+            __builtin_mul_overflow(powers[size], digit, &part) ||
+            __builtin_add_overflow(total, part, &total)) {
             return false;
         }
     }
-    if (at == 0) {
+    rest->size -= size;
+    *number = total;
+    return size == 1 || digit != 0;
+}
+
+/* Takes the comma before a cell off. */
+static bool take_comma(toon_slice *rest) {
+    if (rest->size == 0 || rest->data[rest->size - 1] != ',') {
         return false;
     }
-    *cell = toon_bytes(rest->data + at, rest->size - at);
-    rest->size = at - 1;
+    rest->size--;
     return true;
 }
 
@@ -375,23 +382,56 @@ static bool take_head(toon_slice *rest, toon_slice *key, unsigned *cells) {
     return true;
 }
 
+/* The same for the octal digits of a mode, which is not 0. */
+static bool take_mode(toon_slice *rest, uint32_t *mode) {
+    uint32_t total = 0;
+    unsigned digit = 0;
+    size_t size = 0;
+    for (; size < rest->size; size++) {
+        unsigned next =
+            (unsigned)(unsigned char)rest->data[rest->size - 1 - size] - '0';
+        if (next > 7) {
+            break;
+        }
+        if (size == MODE_DIGITS) {
+            return false;
+        }
+        digit = next;
+        total |= digit << (3 * size);
+    }
+    rest->size -= size;
+    *mode = total;
+    return digit != 0 && total <= MODE_MAX;
+}
+
+/* The same for a time, which may be negative but not -0. */
+static bool take_time(toon_slice *rest, int64_t *time) {
+    uint64_t number = 0;
+    if (!take_number(rest, &number)) {
+        return false;
+    }
+    if (rest->size == 0 || rest->data[rest->size - 1] != '-') {
+        *time = (int64_t)number;
+        return number <= INT64_MAX;
+    }
+    rest->size--;
+    *time = (int64_t)(0 - number);
+    return number > 0 && number <= (uint64_t)INT64_MAX + 1;
+}
+
 /* The cells of fixed form, from the last to the one behind the value. */
 static bool take_tail(toon_slice *rest, const type_rule *rule, bool has_mode,
                       toon_record *out) {
-    toon_slice cell;
-    if (!take_cell(rest, &cell) || !parse_i64(cell, &out->expires_ms) ||
-        out->expires_ms < 0) {
+    if (!take_time(rest, &out->expires_ms) || out->expires_ms < 0 ||
+        !take_comma(rest) || !take_time(rest, &out->written_ms) ||
+        !take_comma(rest)) {
         return false;
     }
-    if (!take_cell(rest, &cell) || !parse_i64(cell, &out->written_ms)) {
+    if (has_mode && (!take_mode(rest, &out->mode) || !take_comma(rest))) {
         return false;
     }
-    if (has_mode &&
-        (!take_cell(rest, &cell) || !parse_mode(cell, &out->mode))) {
-        return false;
-    }
-    return !rule->has_ref || (take_cell(rest, &cell) &&
-                              toon_parse_u64(cell, &out->ref) && out->ref > 0);
+    return !rule->has_ref ||
+           (take_number(rest, &out->ref) && out->ref > 0 && take_comma(rest));
 }
 
 toon_record_result toon_record_parse_trusted(toon_slice line,
@@ -436,8 +476,8 @@ toon_record_result toon_record_parse(toon_slice bytes, uint32_t salt,
         return RECORD_NEEDS_MORE;
     }
     toon_slice line = toon_bytes(bytes.data, (size_t)(end - bytes.data) + 1);
-    if (!end_is_right(line, salt) ||
-        toon_record_parse_trusted(line, &record) != RECORD_OK ||
+    if (toon_record_parse_trusted(line, &record) != RECORD_OK ||
+        record.crc != toon_crc32c(salt, line.data, line.size - END_SIZE) ||
         !key_is_canonical(record.key_text)) {
         return RECORD_BAD;
     }

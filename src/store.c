@@ -17,7 +17,11 @@
 #include <time.h>
 
 /* Gathered bytes are written early past this, to bound memory. */
+#ifdef TOON_HOSTILE
+#define GATHER_MAX ((size_t)200)
+#else
 #define GATHER_MAX ((size_t)1 << 20)
+#endif
 
 /* A change that adds leaves so much room for those that remove, so that a
  * full disk can be cleaned up through the store itself. */

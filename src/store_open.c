@@ -165,6 +165,9 @@ static toon_options with_defaults(const toon_options *given) {
         options.value_size_max = TOON_VALUE_SIZE_LIMIT;
     if (options.cache_bytes_max == 0)
         options.cache_bytes_max = CACHE_BYTES_DEFAULT;
+#ifdef TOON_HOSTILE
+    options.cache_entries_max = 1;
+#endif
     return options;
 }
 

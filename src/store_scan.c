@@ -15,7 +15,11 @@
 enum {
     SCAN_CAPACITY = 4096, /* what toon_slot_map_scan asks for */
     COUNT_DEFAULT = 10,
+#ifdef TOON_HOSTILE
+    RANGE_KEYS_MAX = 1,
+#else
     RANGE_KEYS_MAX = 512, /* copied under the lock at a time */
+#endif
     RANGE_BYTES_MAX = 64 * 1024,
 };
 
@@ -252,17 +256,22 @@ static bool starts_with(toon_slice key, toon_slice prefix) {
             memcmp(key.data, prefix.data, prefix.size) == 0);
 }
 
-/* Is nothing expiring, every key of the index is there. */
+static bool may_expire(toon_store *store) {
+    if (!toon_epoch_enter())
+        return true;
+    bool expiring = atomic_load(&atomic_load(&store->volume)->expiring) > 0;
+    toon_epoch_leave();
+    return expiring;
+}
+
+/* While nothing expires, every key of the index is there. A damaged one is,
+ * too: hiding it would make its loss go unnoticed. */
 static bool is_there(toon_store *store, toon_slice key,
                      const toon_range_options *options, toon_key_stat *stat) {
-    bool expiring = false;
-    if (!toon_epoch_enter())
-        return false;
-    expiring = atomic_load(&atomic_load(&store->volume)->expiring) > 0;
-    toon_epoch_leave();
-    if (!expiring && !options->with_stat)
+    *stat = (toon_key_stat){0};
+    if (!options->with_stat && !may_expire(store))
         return true;
-    return toon_stat_key(store, key, stat) == TOON_OK;
+    return toon_stat_key(store, key, stat) != TOON_NOT_FOUND;
 }
 
 /* Visits the copied keys; false when the range is over. */

@@ -224,36 +224,27 @@ size_t toon_text_read_escape(char *out, toon_slice text, size_t *size) {
     return 2;
 }
 
-/* Adds the bytes that the text stands for at out[*size], unless `out` is NULL,
- * and their number to *size. */
-static bool add_unescaped(char *out, toon_slice text, size_t *size) {
-    size_t total = *size;
+bool toon_text_unescape_portable(char *out, toon_slice text, size_t *size) {
+    size_t total = 0;
     for (size_t at = 0; at < text.size;) {
-        char decoded[3] = {text.data[at]};
+        char bytes[3] = {text.data[at]};
         size_t used = 1;
         size_t more = 1;
-        if (decoded[0] == '\\' || decoded[0] == '"') {
+        if (bytes[0] == '\\' || bytes[0] == '"') {
             toon_slice rest = toon_bytes(text.data + at, text.size - at);
-            used = toon_text_read_escape(decoded, rest, &more);
+            used = toon_text_read_escape(bytes, rest, &more);
         }
         if (used == 0) {
             return false;
         }
         for (size_t i = 0; out != NULL && i < more; i++) {
-            out[total + i] = decoded[i];
+            out[total + i] = bytes[i];
         }
         at += used;
         total += more;
     }
     *size = total;
     return true;
-}
-
-bool toon_text_unescape_portable(char *out, toon_slice text, size_t *size) {
-    size_t total = 0;
-    bool right = add_unescaped(out, text, &total);
-    *size = right ? total : *size;
-    return right;
 }
 
 /* ------------------------------------------------------ many bytes at a time */
@@ -389,11 +380,12 @@ static inline size_t count(uint64_t mask) {
 /* Adds one vector to the scan; false, and nothing added, if it has bytes that
  * are not ASCII. */
 VECTOR_CODE static inline bool look_at_vec(vec v, toon_text_scan *scan) {
-    if (vec_mask(vec_not_plain(v, true)) == 0) {
-        return true;
-    }
     if (vec_mask(vec_below(v, 0)) != 0) {
         return false;
+    }
+    if (vec_mask(vec_not_plain(v, false)) == 0) {
+        scan->special |= vec_mask(vec_not_plain(v, true)) != 0;
+        return true;
     }
     uint64_t all_controls = vec_mask(vec_below(v, 0x20));
     scan->extra += count(vec_mask(vec_in(v, quote_or_backslash)));
@@ -404,26 +396,27 @@ VECTOR_CODE static inline bool look_at_vec(vec v, toon_text_scan *scan) {
     return true;
 }
 
+/* The bytes at `from`; where less than a vector is left, plain ones follow. */
+VECTOR_CODE static inline vec vec_load_some(const char *from, size_t left) {
+    if (left >= VEC_SIZE) {
+        return vec_load(from);
+    }
+    char padded[VEC_SIZE];
+    memset(padded, 'x', sizeof padded);
+    memcpy(padded, from, left);
+    return vec_load(padded);
+}
+
 /* Adds a vector's length of bytes from bytes[at] on, or what is left of them.
  * Returns where it stopped, as look_at_bytes() does. */
 VECTOR_CODE static inline size_t look_at_some(toon_slice bytes, size_t at,
                                               toon_text_scan *scan) {
-    const char *from = bytes.data + at;
-    size_t size = bytes.size - at;
-    char padded[VEC_SIZE];
-    if (size >= VEC_SIZE) {
-        size = VEC_SIZE;
-    } else {
-        memset(padded, 'x', sizeof padded);
-        memcpy(padded, from, size);
-        from = padded;
-    }
-    if (look_at_vec(vec_load(from), scan)) {
-        return at + size;
+    size_t left = bytes.size - at;
+    if (look_at_vec(vec_load_some(bytes.data + at, left), scan)) {
+        return at + (left < VEC_SIZE ? left : VEC_SIZE);
     }
     /* There will be more: go slowly for a while. */
-    size = bytes.size - at;
-    return look_at_bytes(bytes, at, at + (size < STEP ? size : STEP), scan);
+    return look_at_bytes(bytes, at, at + (left < STEP ? left : STEP), scan);
 }
 
 VECTOR_CODE static toon_text_scan scan_by_vectors(toon_slice bytes) {
@@ -466,22 +459,24 @@ VECTOR_CODE static char *escape_by_vectors(char *out, toon_slice bytes) {
     return toon_text_escape_portable(out, toon_bytes(p, left));
 }
 
-/* Vectors are stored ahead here, too. Six characters of text are one byte at
+/* Vectors are stored ahead here, too: six characters of text are one byte at
  * least, so there is room while six vectors of text are left. */
 VECTOR_CODE static bool unescape_by_vectors(char *out, toon_slice text,
                                             size_t *size) {
     size_t total = 0;
-    size_t least = out == NULL ? VEC_SIZE : 6 * VEC_SIZE;
     const char *at = text.data;
     size_t left = text.size;
-    while (left >= least) {
-        vec v = vec_load(at);
-        if (out != NULL) {
-            vec_store(out + total, v);
-        }
+    while (left > 0) {
+        vec v = vec_load_some(at, left);
         uint64_t mask = vec_mask(vec_in(v, quote_or_backslash));
+        size_t most = left < VEC_SIZE ? left : VEC_SIZE;
         size_t plain =
-            mask == 0 ? VEC_SIZE : (size_t)__builtin_ctzll(mask) / MASK_BITS;
+            mask == 0 ? most : (size_t)__builtin_ctzll(mask) / MASK_BITS;
+        if (out != NULL && (plain == VEC_SIZE || left >= 6 * VEC_SIZE)) {
+            vec_store(out + total, v);
+        } else if (out != NULL) {
+            memcpy(out + total, at, plain);
+        }
         at += plain;
         left -= plain;
         total += plain;
@@ -499,14 +494,17 @@ VECTOR_CODE static bool unescape_by_vectors(char *out, toon_slice text,
             total += more;
         }
     }
-    bool right = add_unescaped(out, toon_bytes(at, left), &total);
-    *size = right ? total : *size;
-    return right;
+    *size = total;
+    return true;
 }
 
+/* Shorter strings are done sooner without. */
+enum { SHORT_STRING = 16 };
+
 toon_text_scan toon_text_scan_bytes(toon_slice bytes) {
-    return vectors_work() ? scan_by_vectors(bytes)
-                          : toon_text_scan_bytes_portable(bytes);
+    return bytes.size >= SHORT_STRING && vectors_work()
+               ? scan_by_vectors(bytes)
+               : toon_text_scan_bytes_portable(bytes);
 }
 
 char *toon_text_escape(char *out, toon_slice bytes) {

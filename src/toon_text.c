@@ -13,38 +13,40 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-/* The end of the digits at `at`; `at` itself if there are none. */
-static size_t skip_digits(toon_slice text, size_t at) {
-    while (at < text.size && is_digit(text.data[at])) {
-        at++;
-    }
-    return at;
+/* NUL behind the end: no member of any set that is asked for here. */
+static char char_at(toon_slice text, size_t at) {
+    return at < text.size ? text.data[at] : '\0';
 }
 
-static bool is_one_of(toon_slice text, size_t at, const char *set) {
-    return at < text.size && text.data[at] != 0 &&
-           strchr(set, text.data[at]) != NULL;
+static bool is_sign(char c) {
+    return c == '+' || c == '-';
+}
+
+/* Moves *at past the digits there; false if there are none. */
+static bool skip_digits(toon_slice text, size_t *at) {
+    size_t start = *at;
+    while (is_digit(char_at(text, *at))) {
+        ++*at;
+    }
+    return *at > start;
 }
 
 /* [+-] digits [. digits] [e [+-] digits]; wider than what decoders take for a
  * number, leading zeros included, as section 7.2 asks. */
 static bool looks_numeric(toon_slice text) {
-    size_t start = is_one_of(text, 0, "+-") ? 1 : 0;
-    size_t at = skip_digits(text, start);
-    if (at == start) {
+    size_t at = is_sign(char_at(text, 0)) ? 1 : 0;
+    if (!skip_digits(text, &at)) {
         return false;
     }
-    if (is_one_of(text, at, ".")) {
-        start = at + 1;
-        at = skip_digits(text, start);
-        if (at == start) {
+    if (char_at(text, at) == '.') {
+        at++;
+        if (!skip_digits(text, &at)) {
             return false;
         }
     }
-    if (is_one_of(text, at, "eE")) {
-        start = at + (is_one_of(text, at + 1, "+-") ? 2 : 1);
-        at = skip_digits(text, start);
-        if (at == start) {
+    if ((char_at(text, at) | 0x20) == 'e') {
+        at += is_sign(char_at(text, at + 1)) ? 2 : 1;
+        if (!skip_digits(text, &at)) {
             return false;
         }
     }
@@ -66,11 +68,15 @@ static toon_text_shape shape_of(toon_slice value, toon_text_scan scan,
     return (toon_text_shape){true, quoted, value.size + more};
 }
 
+static bool has_outer_mark(toon_slice value) {
+    char first = char_at(value, 0);
+    return first == ' ' || first == '-' || first == '#' ||
+           value.data[value.size - 1] == ' ';
+}
+
 static toon_text_shape cell_shape(toon_slice value, toon_text_scan scan) {
-    bool quoted = scan.special || value.size == 0 ||
-                  is_one_of(value, 0, " -#") ||
-                  value.data[value.size - 1] == ' ' || is_literal(value) ||
-                  looks_numeric(value);
+    bool quoted = scan.special || value.size == 0 || has_outer_mark(value) ||
+                  is_literal(value) || looks_numeric(value);
     return shape_of(value, scan, quoted);
 }
 
@@ -118,10 +124,23 @@ void toon_text_encode(char *out, toon_slice value, toon_text_shape shape) {
 
 size_t toon_text_quoted_size(toon_slice text) {
     size_t at = 1;
-    while (at < text.size && text.data[at] != '"') {
-        at += text.data[at] == '\\' ? 2 : 1;
+    while (at < text.size) {
+        const char *quote = memchr(text.data + at, '"', text.size - at);
+        if (quote == NULL) {
+            return 0;
+        }
+        /* Behind an odd number of backslashes it is escaped. The quote that
+         * the text starts with ends the count. */
+        size_t slashes = 0;
+        while (quote[-1 - (ptrdiff_t)slashes] == '\\') {
+            slashes++;
+        }
+        at = (size_t)(quote - text.data) + 1;
+        if (slashes % 2 == 0) {
+            return at;
+        }
     }
-    return at < text.size ? at + 1 : 0;
+    return 0;
 }
 
 /* Takes the quotes off; false if they do not come in a pair. */

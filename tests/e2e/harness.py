@@ -8,6 +8,7 @@ of build/. TOON_SMALL=1 asks for small inputs (slow builds), TOON_LONG=1 for
 the largest.
 """
 
+import ctypes
 import fcntl
 import os
 import re
@@ -120,6 +121,11 @@ def tail(text):
     return text[-4000:].decode("utf-8", "replace")
 
 
+def end_with_parent():
+    """Run in a child: however this test ends, tstd stops and unmounts."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 class StartFailed(Exception):
     """tstd ended before it answered."""
 
@@ -165,6 +171,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=end_with_parent,
             )
         wait_until(self._answers, "tstd to answer")
         if self.process.poll() is not None:

@@ -1,0 +1,50 @@
+/*
+ * dead_mount.c - detaching the mount of a process that was killed. Knows
+ * mount points only. (Apart from mount.c, as <sys/mount.h> has a `mount` of
+ * its own.)
+ */
+#include "dead_mount.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Each lies on top of the one before. */
+#define DEAD_MOUNTS_MAX 16
+
+static bool is_dead(const char *mountpoint) {
+    struct stat st;
+    return stat(mountpoint, &st) != 0 &&
+           (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+/* For who is not root. */
+static bool run_fusermount(const char *mountpoint) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)execlp("fusermount3", "fusermount3", "-uz", "--", mountpoint,
+                     (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+bool dead_mount_detach(const char *mountpoint) {
+    for (int i = 0; is_dead(mountpoint); i++) {
+        bool done =
+            i < DEAD_MOUNTS_MAX && (umount2(mountpoint, MNT_DETACH) == 0 ||
+                                    run_fusermount(mountpoint));
+        if (!done) {
+            return false;
+        }
+        (void)fprintf(stderr,
+                      "%s: detached the dead mount of an earlier process\n",
+                      mountpoint);
+    }
+    return true;
+}
