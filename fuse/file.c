@@ -87,8 +87,8 @@ static void fill_facts(struct mount *m, const node *n,
     out->size = stat.size;
     out->meta = stat.meta;
     out->changed_ms = is->changed_ms;
-    out->tick_us = ticks_of(&m->ticks, n->hash, stat.meta.written_ms,
-                            stat.meta.version);
+    out->tick_us =
+        ticks_of(&m->ticks, n->hash, stat.meta.written_ms, stat.meta.version);
 }
 
 /* The store's value of a current node with clean content or none. */
@@ -99,8 +99,8 @@ static int match_locked(struct mount *m, node *n, const struct standing *is,
         set_version(m, n, stat->meta.version);
         return 0;
     }
-    if (c != NULL && (c->appends != is->appends ||
-                      is->version != stat->meta.version)) {
+    if (c != NULL &&
+        (c->appends != is->appends || is->version != stat->meta.version)) {
         return refresh_locked(m, n);
     }
     return is->version == stat->meta.version ? 0 : ESTALE;
@@ -168,9 +168,8 @@ static int load(struct mount *m, node *n, bool size_only) {
     toon_value value = {.data = NULL};
     toon_key_stat stat;
     toon_slice key = key_slice(&is.key);
-    toon_err err =
-        size_only ? m->store.ops->stat(m->store.store, key, &stat)
-                  : m->store.ops->get(m->store.store, key, &value);
+    toon_err err = size_only ? m->store.ops->stat(m->store.store, key, &stat)
+                             : m->store.ops->get(m->store.store, key, &value);
     if (err != TOON_OK) {
         return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
     }
@@ -243,8 +242,8 @@ int file_open_locked(struct mount *m, node *n, int flags) {
     bool detached = n->detached;
     bool gone = n->unlinked && n->content == NULL;
     inodes_unlock(&m->inodes);
-    bool rewrites = (flags & O_ACCMODE) != O_RDONLY &&
-                    (flags & (O_TRUNC | O_APPEND)) != 0;
+    bool rewrites =
+        (flags & O_ACCMODE) != O_RDONLY && (flags & (O_TRUNC | O_APPEND)) != 0;
     if (gone || (detached && !rewrites)) {
         return ESTALE;
     }
@@ -265,13 +264,12 @@ static toon_err set_whole(struct mount *m, toon_slice key, const content *c,
         .mode = c->meta.mode,
         .written_ms = c->meta.written_ms,
     };
-    return m->store.ops->set(m->store.store, key,
-                             buffer_uncommitted(&c->bytes), &options);
+    return m->store.ops->set(m->store.store, key, buffer_uncommitted(&c->bytes),
+                             &options);
 }
 
 /* An append, with what belongs to it in one batch. */
-static toon_err append_more(struct mount *m, toon_slice key,
-                            const content *c) {
+static toon_err append_more(struct mount *m, toon_slice key, const content *c) {
     const backend_ops *ops = m->store.ops;
     unsigned what = (c->mode_set ? (unsigned)TOON_META_MODE : 0u) |
                     (c->time_set ? (unsigned)TOON_META_WRITTEN : 0u);
@@ -293,8 +291,7 @@ static toon_err append_more(struct mount *m, toon_slice key,
     return ops->batch_commit(m->store.store);
 }
 
-static toon_err put_content(struct mount *m, toon_slice key,
-                            const content *c) {
+static toon_err put_content(struct mount *m, toon_slice key, const content *c) {
     if (c->bytes.whole) {
         return set_whole(m, key, c, 0);
     }
@@ -369,9 +366,9 @@ static int check_room(const struct mount *m, const content *c, size_t size) {
     if (size <= now) {
         return 0;
     }
-    size_t new_bytes =
-        c->bytes.whole ? size
-                       : buffer_uncommitted(&c->bytes).size + (size - now);
+    size_t new_bytes = c->bytes.whole
+                           ? size
+                           : buffer_uncommitted(&c->bytes).size + (size - now);
     struct statvfs fs;
     if (m->options.data_dir != NULL && statvfs(m->options.data_dir, &fs) == 0 &&
         (uint64_t)fs.f_bavail * fs.f_frsize < new_bytes) {

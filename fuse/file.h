@@ -16,7 +16,7 @@
 
 typedef struct content {
     buffer bytes;
-    toon_meta meta; /* written_ms: of the last write here */
+    toon_meta meta;   /* written_ms: of the last write here */
     uint64_t appends; /* of the node's, those that `bytes` has */
     unsigned handles;
     bool dirty, pending;

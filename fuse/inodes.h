@@ -46,10 +46,10 @@ typedef struct node {
     uint64_t hash;
     uint64_t refs;    /* look-ups of the kernel, open handles, calls at work */
     uint64_t version; /* of the value that the kernel's pages belong to */
-    uint64_t generation; /* no two nodes have the same */
+    uint64_t generation;      /* no two nodes have the same */
     uint64_t renamed_version; /* that a rename through the mount put here */
-    uint64_t appends;    /* to the value, from outside, that were heard of */
-    int64_t changed_ms;  /* directory: entries; file: at least its ctime */
+    uint64_t appends;   /* to the value, from outside, that were heard of */
+    int64_t changed_ms; /* directory: entries; file: at least its ctime */
     struct content *content; /* the file lock's; NULL: not open */
     node_kind kind;
     unsigned names;

@@ -26,7 +26,7 @@ enum {
 typedef struct notice {
     struct notice *next;
     unsigned tell;
-    unsigned names;   /* of the node */
+    unsigned names; /* of the node */
     bool is_dir;
     const node *node; /* a number for the kernel; may be gone */
     int64_t offset;

@@ -231,8 +231,8 @@ static void insert_all_created(struct reading *r, const list_place *place,
     for (size_t i = 0; i < created->count && !r->no_memory; i++) {
         toon_slice key = created->keys[i];
         if (key.size >= r->dir.size && !precedes(key, &place->from)) {
-            insert_created(r, toon_bytes(key.data + r->dir.size,
-                                         key.size - r->dir.size));
+            insert_created(
+                r, toon_bytes(key.data + r->dir.size, key.size - r->dir.size));
         }
     }
 }

@@ -22,7 +22,7 @@ typedef enum list_kind {
 
 typedef struct list_entry {
     list_kind kind;
-    uint32_t mode; /* of the record; 0: the default */
+    uint32_t mode;   /* of the record; 0: the default */
     size_t at, size; /* of its component, in the piece's bytes */
 } list_entry;
 
@@ -61,8 +61,7 @@ toon_err list_read(const tree *t, toon_slice dir, const list_place *place,
 void list_place_after(toon_slice dir, const list_piece *piece, size_t index,
                       list_place *out);
 
-static inline toon_slice list_component(const list_piece *piece,
-                                        size_t index) {
+static inline toon_slice list_component(const list_piece *piece, size_t index) {
     const list_entry *entry = &piece->entries[index];
     return toon_bytes(piece->bytes + entry->at, entry->size);
 }

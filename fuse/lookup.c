@@ -48,8 +48,8 @@ static void fill_entry(struct mount *m, const node *n,
 
 /* ------------------------------------------------------------- directories */
 
-static int dir_attr(struct mount *m, node *n, toon_slice dir,
-                    struct stat *attr, double *timeout) {
+static int dir_attr(struct mount *m, node *n, toon_slice dir, struct stat *attr,
+                    double *timeout) {
     tree t = tree_of(m);
     tree_probe probe = {.found = true};
     inodes_lock(&m->inodes);
@@ -217,8 +217,7 @@ static int file_attr(struct mount *m, node *n, struct stat *attr,
         return error;
     }
     attr_of_file(&m->options, &facts, attr);
-    *timeout =
-        error == 0 ? timeout_until(facts.meta.expires_ms, now_ms()) : 0;
+    *timeout = error == 0 ? timeout_until(facts.meta.expires_ms, now_ms()) : 0;
     return 0;
 }
 

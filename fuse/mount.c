@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 /* One waits for the kernel while the other works. */
-#define THREADS_DEFAULT   2
-#define BACKGROUND_MAX    64
-#define LOG_TEXT_SIZE     256
-#define OPTION_TEXT_SIZE  4096
+#define THREADS_DEFAULT  2
+#define BACKGROUND_MAX   64
+#define LOG_TEXT_SIZE    256
+#define OPTION_TEXT_SIZE 4096
 
 /* ------------------------------------------------------------ what libfuse says */
 
@@ -114,10 +114,10 @@ static void on_init(void *arg, struct fuse_conn_info *conn) {
     (void)arg;
     /* Content changes are told by name and by size, never by a time. With the
      * writeback cache the kernel would not believe a size from here. */
-    conn->want &= ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA |
-                              FUSE_CAP_WRITEBACK_CACHE |
-                              FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
-                              FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+    conn->want &=
+        ~(unsigned)(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
+                    FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_SPLICE_READ |
+                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX;
 }
@@ -260,13 +260,11 @@ static struct mount *mount_new(toon_store *store,
     }
     m->store = backend_of_store(store);
     m->options = *options;
-    bool copied = (copy_text(&m->options.prefix) || options->prefix == NULL) &
-                  (copy_text(&m->options.data_dir) ||
-                   options->data_dir == NULL) &
-                  (copy_text(&m->options.kernel_words) ||
-                   options->kernel_words == NULL);
-    m->prefix =
-        toon_str(m->options.prefix != NULL ? m->options.prefix : "");
+    bool copied =
+        (copy_text(&m->options.prefix) || options->prefix == NULL) &
+        (copy_text(&m->options.data_dir) || options->data_dir == NULL) &
+        (copy_text(&m->options.kernel_words) || options->kernel_words == NULL);
+    m->prefix = toon_str(m->options.prefix != NULL ? m->options.prefix : "");
     m->started_ms = now_ms();
     m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ticks_init(&m->ticks);

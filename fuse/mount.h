@@ -22,8 +22,8 @@ typedef struct mount_options {
     unsigned uid, gid;            /* default: the mounting process's */
     unsigned file_mode, dir_mode; /* default: 0644, 0755 */
     unsigned database;
-    char *prefix;     /* owned, NULL: none */
-    unsigned threads; /* 0: the default */
+    char *prefix;       /* owned, NULL: none */
+    unsigned threads;   /* 0: the default */
     char *kernel_words; /* owned, NULL: none; such as "noexec,noatime" */
     /* What the store was opened with, so that a write that cannot be kept is
      * refused at once. Not -o words: set by the program that mounts. */

@@ -151,8 +151,8 @@ static void add_mark(listing *l, const list_place *place) {
     char *from = malloc(place->from.size + 1);
     if (from != NULL) {
         memcpy(from, place->from.data, place->from.size);
-        l->marks[l->mark_count++] = (struct mark){
-            l->first, place->value_listed, place->from.size, from};
+        l->marks[l->mark_count++] = (struct mark){l->first, place->value_listed,
+                                                  place->from.size, from};
     }
 }
 
@@ -232,11 +232,10 @@ struct filling {
 static bool put(struct filling *f, const char *text,
                 const struct fuse_entry_param *e, uint64_t cookie) {
     size_t left = f->size - f->used;
-    size_t size =
-        f->plus ? fuse_add_direntry_plus(f->req, f->data + f->used, left, text,
-                                         e, (off_t)cookie)
-                : fuse_add_direntry(f->req, f->data + f->used, left, text,
-                                    &e->attr, (off_t)cookie);
+    size_t size = f->plus ? fuse_add_direntry_plus(f->req, f->data + f->used,
+                                                   left, text, e, (off_t)cookie)
+                          : fuse_add_direntry(f->req, f->data + f->used, left,
+                                              text, &e->attr, (off_t)cookie);
     if (size > left) {
         return false;
     }
@@ -252,9 +251,9 @@ static bool put_plain(struct filling *f, const char *text, uint64_t number,
 }
 
 static mode_t type_of(const list_entry *entry) {
-    return entry->kind == LIST_DIR   ? S_IFDIR
-           : S_ISLNK(entry->mode) ? S_IFLNK
-                                  : S_IFREG;
+    return entry->kind == LIST_DIR ? S_IFDIR
+           : S_ISLNK(entry->mode)  ? S_IFLNK
+                                   : S_IFREG;
 }
 
 /* With its attributes, and one more look-up that the kernel holds. */
@@ -307,8 +306,8 @@ static int fill_keys(struct filling *f, listing *l, uint64_t offset) {
         if (error != 0) {
             return f->used > 0 ? 0 : error;
         }
-        if (end || !put_entry(f, l, (size_t)(index - l->first),
-                              index + DOTS + 1)) {
+        if (end ||
+            !put_entry(f, l, (size_t)(index - l->first), index + DOTS + 1)) {
             return 0;
         }
     }
@@ -323,8 +322,7 @@ static void fill_status(struct filling *f, uint64_t offset) {
     }
 }
 
-static int fill(struct filling *f, const node *n, listing *l,
-                uint64_t offset) {
+static int fill(struct filling *f, const node *n, listing *l, uint64_t offset) {
     static const char *const dots[] = {".", ".."};
     for (; offset < DOTS; offset++) {
         if (!put_plain(f, dots[offset], FUSE_ROOT_ID, S_IFDIR, offset + 1)) {
@@ -343,9 +341,8 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     struct mount *m = mount_of(req);
     struct filling f = {
         .req = req, .m = m, .plus = plus, .data = malloc(size), .size = size};
-    int error = f.data == NULL
-                    ? ENOMEM
-                    : fill(&f, node_of(m, ino), l, (uint64_t)offset);
+    int error = f.data == NULL ? ENOMEM
+                               : fill(&f, node_of(m, ino), l, (uint64_t)offset);
     if (error != 0) {
         reply_done(req, error);
     } else {

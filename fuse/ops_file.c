@@ -192,8 +192,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     node *dir = node_of(m, parent);
     tree_child child;
     struct fuse_entry_param e;
-    int error =
-        dir->kind == NODE_DIR ? child_of(m, dir, name, &child) : EACCES;
+    int error = dir->kind == NODE_DIR ? child_of(m, dir, name, &child) : EACCES;
     if (error == 0 && !child.has_file) {
         error = EINVAL;
     }
@@ -265,8 +264,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size,
     bool append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
     size_t at = (size_t)offset;
     file_lock(m, n);
-    int error =
-        file_write_locked(m, n, toon_bytes(data, size), append, &at);
+    int error = file_write_locked(m, n, toon_bytes(data, size), append, &at);
     file_unlock(m, n);
     if (error != 0) {
         reply_done(req, error);
@@ -285,8 +283,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
     node *n = node_of(m, ino);
     size_t from = (size_t)offset;
     size_t end = from + (size_t)size;
-    bool zeroes =
-        (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
+    bool zeroes = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0;
     (void)fi;
     if ((mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE |
                   FALLOC_FL_ZERO_RANGE)) != 0 ||

@@ -53,9 +53,9 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
         toon_set_options options = {
             .flags = TOON_SET_IF_ABSENT | TOON_SET_MODE,
             .mode = mode_to_store(mode, m->options.dir_mode)};
-        error = errno_of(m->store.ops->set(m->store.store,
-                                           key_slice(&child.dir),
-                                           toon_bytes(NULL, 0), &options));
+        error =
+            errno_of(m->store.ops->set(m->store.store, key_slice(&child.dir),
+                                       toon_bytes(NULL, 0), &options));
     }
     reply_new(req, parent, &child, error);
 }
@@ -72,12 +72,11 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
         error = must_be_free(m, &child);
     }
     if (error == 0) {
-        toon_set_options options = {.flags =
-                                        TOON_SET_IF_ABSENT | TOON_SET_MODE,
+        toon_set_options options = {.flags = TOON_SET_IF_ABSENT | TOON_SET_MODE,
                                     .mode = TOON_MODE_SYMLINK};
-        error = errno_of(m->store.ops->set(m->store.store,
-                                           key_slice(&child.file),
-                                           toon_str(target), &options));
+        error =
+            errno_of(m->store.ops->set(m->store.store, key_slice(&child.file),
+                                       toon_str(target), &options));
     }
     reply_new(req, parent, &child, error);
 }
@@ -192,8 +191,8 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
     tree_child child;
     int error = find_child(m, parent, name, &child);
     if (error == 0) {
-        error = child.has_dir ? remove_dir(m, dir, key_slice(&child.dir))
-                              : ENOTDIR;
+        error =
+            child.has_dir ? remove_dir(m, dir, key_slice(&child.dir)) : ENOTDIR;
     }
     if (error == 0) {
         dir_changed(m, dir);

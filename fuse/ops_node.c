@@ -164,8 +164,8 @@ static int truncate_file_locked(struct mount *m, node *n, size_t size,
     bool opened = n->content == NULL || !by_handle;
     int error = 0;
     if (opened) {
-        error = file_open_locked(m, n,
-                                 size == 0 ? O_WRONLY | O_TRUNC : O_WRONLY);
+        error =
+            file_open_locked(m, n, size == 0 ? O_WRONLY | O_TRUNC : O_WRONLY);
     }
     if (error != 0) {
         return error;
@@ -226,8 +226,9 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int what,
     inodes_lock(&m->inodes);
     /* A directory's own time is told by this field, a file's ctime too. */
     bool dir_time = n->kind == NODE_DIR && (what & SETS_TIME) != 0;
-    n->changed_ms = dir_time ? 0 : n->kind == NODE_DIR ? n->changed_ms
-                                                       : now_ms();
+    n->changed_ms = dir_time              ? 0
+                    : n->kind == NODE_DIR ? n->changed_ms
+                                          : now_ms();
     inodes_unlock(&m->inodes);
     reply_attr(req, ino, true);
 }

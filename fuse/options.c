@@ -2,9 +2,8 @@
  * options.c - the -o words of a mount. Knows words and values; must never
  * know what they change.
  */
-#include "mount.h"
-
 #include "inodes.h"
+#include "mount.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -218,8 +217,7 @@ bool mount_options_parse(mount_options *options, const char *text, char *error,
             (void)snprintf(error, error_size, "a mount option is too long");
             return false;
         }
-        if (word[0] != '\0' &&
-            !parse_word(options, word, error, error_size)) {
+        if (word[0] != '\0' && !parse_word(options, word, error, error_size)) {
             return false;
         }
     }

@@ -21,7 +21,8 @@ struct line {
     size_t offset;
 };
 
-#define STORE_LINE(field) {#field, offsetof(struct figures, store.field)}
+#define STORE_LINE(field)                                                      \
+    { #field, offsetof(struct figures, store.field) }
 
 static const struct line status_lines[] = {
     {"keys_not_shown", offsetof(struct figures, keys_not_shown)},
@@ -38,12 +39,18 @@ static const struct line status_lines[] = {
 };
 
 static const struct line info_lines[] = {
-    STORE_LINE(keys),         STORE_LINE(keys_expiring),
-    STORE_LINE(keys_expired), STORE_LINE(rows),
-    STORE_LINE(log_bytes),    STORE_LINE(live_bytes),
-    STORE_LINE(changes),      STORE_LINE(syncs),
-    STORE_LINE(cache_hits),   STORE_LINE(cache_misses),
-    STORE_LINE(cache_bytes),  STORE_LINE(cache_bytes_max),
+    STORE_LINE(keys),
+    STORE_LINE(keys_expiring),
+    STORE_LINE(keys_expired),
+    STORE_LINE(rows),
+    STORE_LINE(log_bytes),
+    STORE_LINE(live_bytes),
+    STORE_LINE(changes),
+    STORE_LINE(syncs),
+    STORE_LINE(cache_hits),
+    STORE_LINE(cache_misses),
+    STORE_LINE(cache_bytes),
+    STORE_LINE(cache_bytes_max),
     {NULL, 0},
 };
 
@@ -107,10 +114,9 @@ int status_find(struct mount *m, const node *dir, const char *name,
         return ENOENT;
     }
     int size = snprintf(path, sizeof(path), "%s%s%s", STATUS_DIR,
-                        dir == m->root ? "" : "/",
-                        dir == m->root ? "" : name);
-    node *n = inodes_hold(&m->inodes, NODE_STATUS,
-                          toon_bytes(path, (size_t)size));
+                        dir == m->root ? "" : "/", dir == m->root ? "" : name);
+    node *n =
+        inodes_hold(&m->inodes, NODE_STATUS, toon_bytes(path, (size_t)size));
     if (n == NULL) {
         return ENOMEM;
     }

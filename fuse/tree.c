@@ -58,7 +58,8 @@ int tree_child_of(const tree *t, toon_slice dir, toon_slice text,
         out->by = NODE_BY_VALUE;
         fits = key_join(&out->file, value, toon_bytes(NULL, 0), "");
     } else if (out->has_file) {
-        fits = key_join(&out->file, dir, part, "") && is_shown(t, &out->file, 0);
+        fits =
+            key_join(&out->file, dir, part, "") && is_shown(t, &out->file, 0);
     }
     if (out->has_dir) {
         fits = fits && key_join(&out->dir, dir, part, "/") &&
@@ -262,7 +263,7 @@ static toon_err move_keys(const struct move *move,
         size_t stem = move->from.size - 1; /* without the slash */
         key_text text;
         if (!key_join(&text, toon_bytes(move->to.data, move->to.size - 1),
-                  toon_bytes(key.data + stem, key.size - stem), "")) {
+                      toon_bytes(key.data + stem, key.size - stem), "")) {
             return TOON_TOO_LARGE;
         }
         toon_slice target = toon_bytes(text.data, text.size);

@@ -33,6 +33,7 @@ static resp_outcome bad(resp *p, const char *why) {
 static void next_request(resp *p) {
     p->position = 0;
     p->searched = 0;
+    p->seen = 0;
     p->args_left = 0;
     p->bulk_size = -1;
     p->moved = false;
@@ -61,7 +62,7 @@ static resp_outcome parse_inline(resp *p, toon_slice in, size_t *used) {
     words_outcome split = WORDS_OK;
 
     if (!end) {
-        p->searched = in.size;
+        p->searched = p->seen = in.size;
         return in.size > RESP_LINE_MAX ? bad(p, "too big inline request")
                                        : RESP_MORE;
     }
@@ -190,8 +191,10 @@ resp_outcome resp_parse(resp *p, toon_slice in, size_t *used) {
     }
     while (outcome == RESP_DONE && p->args_left > 0)
         outcome = take_bulk(p, in);
-    if (outcome == RESP_MORE)
+    if (outcome == RESP_MORE) {
         p->moved = true;
+        p->seen = in.size;
+    }
     if (outcome != RESP_DONE)
         return outcome;
     if (p->moved) {
@@ -205,6 +208,6 @@ resp_outcome resp_parse(resp *p, toon_slice in, size_t *used) {
 
 size_t resp_wanted(const resp *p) {
     if (p->bulk_size < 0)
-        return p->position + 1;
+        return p->seen + 1;
     return p->position + (size_t)p->bulk_size + 2;
 }

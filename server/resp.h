@@ -38,6 +38,7 @@ typedef struct resp {
     /* Of the request that is being parsed; offsets from its first byte. */
     size_t position; /* all before it is parsed */
     size_t searched; /* no line end before it */
+    size_t seen;     /* bytes of it, in the last call */
     int64_t args_left;
     int64_t bulk_size; /* -1: its line has not been read */
     size_t *offsets;   /* of argv's bytes, while the buffer may move */

@@ -87,7 +87,10 @@ bool toon_base64_decode(char *out, toon_slice in) {
     }
     if (left > 0) {
         /* The bits that the padding leaves over must be zero. */
-        char last[4] = {text[0], text[1], left == 2 ? text[2] : 'A', 'A'};
+        char last[4] = {text[0], text[1], 'A', 'A'};
+        if (left == 2) {
+            last[2] = text[2];
+        }
         unsigned bits = get_group(last);
         if (bits == UINT32_MAX || bits << (8 + 8 * left) != 0) {
             return false;

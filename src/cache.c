@@ -111,12 +111,12 @@ size_t toon_blob_bytes(const toon_blob *blob) {
 /* --------------------------------------------------------- making, freeing */
 
 static unsigned shard_count_for(size_t entries_max, size_t bytes_max) {
-    unsigned count = 1;
+    size_t count = 1;
     while (count < SHARDS_MAX && entries_max / SHARD_ENTRIES_MIN >= count * 2 &&
            bytes_max / SHARD_BYTES_MIN >= count * 2) {
         count *= 2;
     }
-    return count;
+    return (unsigned)count;
 }
 
 /* Shard i's part of a budget; the parts add up to the whole. */
@@ -193,11 +193,16 @@ static uint64_t payload_of(toon_blob *blob) {
     return (uint64_t)(uintptr_t)blob;
 }
 
+static toon_blob *blob_of(uint64_t payload) {
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): payloads are numbers */
+    return (toon_blob *)(uintptr_t)payload;
+}
+
 toon_blob *toon_cache_peek(toon_cache *cache, uint64_t hash, toon_slice key) {
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
     size_t count = toon_slot_map_get(cache->map, hash, payloads);
     for (size_t i = 0; i < count; i++) {
-        toon_blob *blob = (toon_blob *)(uintptr_t)payloads[i];
+        toon_blob *blob = blob_of(payloads[i]);
         if (toon_slice_equal(toon_blob_key(blob), key)) {
             return blob;
         }

@@ -16,8 +16,9 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#elif defined(__ARM_FEATURE_CRC32)
-#include <arm_acle.h>
+#elif defined(__aarch64__)
+#include <stdatomic.h>
+#include <sys/auxv.h>
 #endif
 
 static uint64_t load_u64(const char *in) {
@@ -86,8 +87,7 @@ uint32_t toon_crc32c_portable(uint32_t crc, const void *data, size_t size) {
 
 /* Bytes of each of the three streams, and what moves a CRC past one and past
  * two of them: x^(8n - 33) modulo the polynomial, for n bytes. */
-enum { STREAM = 168 };
-
+#define STREAM   ((size_t)168)
 #define PAST_ONE 0x1b3d8f29
 #define PAST_TWO 0xa60ce07b
 
@@ -129,21 +129,34 @@ static bool has_instruction(void) {
     return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul");
 }
 
-#elif defined(__ARM_FEATURE_CRC32)
+#elif defined(__aarch64__)
 
+/* As assembler text, since a compiler that builds for every ARMv8 has no other
+ * name for the instructions. */
 static uint32_t crc_by_instruction(uint32_t crc, const char *in, size_t size) {
     crc = ~crc;
     for (; size >= 8; size -= 8, in += 8) {
-        crc = __crc32cd(crc, load_u64(in));
+        __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1"
+                : "+r"(crc)
+                : "r"(load_u64(in)));
     }
     for (; size > 0; size--, in++) {
-        crc = __crc32cb(crc, (unsigned char)*in);
+        __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1"
+                : "+r"(crc)
+                : "r"((uint32_t)(unsigned char)*in));
     }
     return ~crc;
 }
 
+/* Threads that ask at the same time for the first time learn the same. */
 static bool has_instruction(void) {
-    return true;
+    static atomic_int known; /* 0: not asked yet; else 1 or -1 */
+    int has = atomic_load_explicit(&known, memory_order_relaxed);
+    if (has == 0) {
+        has = (getauxval(AT_HWCAP) & HWCAP_CRC32) != 0 ? 1 : -1;
+        atomic_store_explicit(&known, has, memory_order_relaxed);
+    }
+    return has > 0;
 }
 
 #else

@@ -179,9 +179,15 @@ unsigned toon_epoch_thread(void) {
     return self->number;
 }
 
+/* What a thread published before this is seen after it, and a thread that
+ * publishes later sees what was stored before. */
+static bool order_all_threads(void) {
+    return !kernel_orders || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+
 static bool advance_locked(void) {
     uint64_t epoch = atomic_load_explicit(&current_epoch, memory_order_relaxed);
-    if (kernel_orders && !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {
+    if (!order_all_threads()) {
         return false;
     }
     for (member *m = domain.members; m != NULL; m = m->next) {
@@ -284,7 +290,7 @@ static void free_due_unlock(void) {
 }
 
 static void nap(void) {
-    const struct timespec briefly = {.tv_nsec = 50 * 1000};
+    const struct timespec briefly = {.tv_nsec = 50000};
     nanosleep(&briefly, NULL);
 }
 

@@ -17,9 +17,9 @@
 
 enum {
     HEAT_MAX = 3,
-    HEAT_TO_STAY = 2,       /* at the end of the small queue */
-    PASSED_OVER_MAX = 4096, /* by one eviction: no long stalls */
-    SMALL_SHARE = 10,       /* the small queue's part: one in so many */
+    HEAT_TO_STAY = 2,     /* at the end of the small queue */
+    PASSED_ON_MAX = 4096, /* by one eviction: no long stalls */
+    SMALL_SHARE = 10,     /* the small queue's part: one in so many */
     GHOSTS_IN_BUCKET = 4,
     BYTES_PER_GHOST = 256, /* of budget: about a blob with a small value */
 };
@@ -169,25 +169,35 @@ static unsigned char queue_to_evict_from(const s3fifo *p) {
     return large ? SMALL : MAIN;
 }
 
+/* Another round in the main queue for a blob that was warm enough. */
+static bool passes_on(s3fifo *p, toon_blob *blob) {
+    unsigned char heat = heat_of(blob);
+    if (blob->queue == SMALL && heat >= HEAT_TO_STAY) {
+        set_heat(blob, 0);
+    } else if (blob->queue == MAIN && heat > 0) {
+        set_heat(blob, (unsigned char)(heat - 1));
+    } else {
+        return false;
+    }
+    enqueue(p, blob, MAIN);
+    return true;
+}
+
 static toon_blob *s3fifo_evict(void *policy) {
     s3fifo *p = policy;
-    for (unsigned passed_over = 0;; passed_over++) {
-        unsigned char queue = queue_to_evict_from(p);
-        toon_blob *blob = p->queues[queue].oldest;
+    for (unsigned passed = 0;; passed++) {
+        toon_blob *blob = p->queues[queue_to_evict_from(p)].oldest;
         if (blob == NULL) {
             return NULL;
         }
         s3fifo_remove(p, blob);
-        unsigned char heat = heat_of(blob);
-        bool stays = heat >= (queue == SMALL ? HEAT_TO_STAY : 1);
-        if (!stays || passed_over == PASSED_OVER_MAX) {
-            if (queue == SMALL) {
-                add_ghost(p, blob->hash);
-            }
-            return blob;
+        if (passed < PASSED_ON_MAX && passes_on(p, blob)) {
+            continue;
         }
-        set_heat(blob, queue == SMALL ? 0 : (unsigned char)(heat - 1));
-        enqueue(p, blob, MAIN);
+        if (blob->queue == SMALL) {
+            add_ghost(p, blob->hash);
+        }
+        return blob;
     }
 }
 

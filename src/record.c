@@ -44,20 +44,20 @@ typedef enum cell_kind {
 } cell_kind;
 
 typedef struct type_rule {
-    char type;
     cell_kind cell;
+    char type;
     bool has_ref;
     bool may_have_mode;
 } type_rule;
 
 static const type_rule rules[] = {
-    {RECORD_STRING, CELL_TEXT, false, true},
-    {RECORD_BASE64, CELL_BASE64, false, true},
-    {RECORD_DELETED, CELL_NULL, false, false},
-    {RECORD_APPENDED, CELL_TEXT, true, false},
-    {RECORD_APPENDED_BASE64, CELL_BASE64, true, false},
-    {RECORD_META, CELL_NULL, true, true},
-    {RECORD_SAME_VALUE, CELL_NULL, true, true},
+    {CELL_TEXT, RECORD_STRING, false, true},
+    {CELL_BASE64, RECORD_BASE64, false, true},
+    {CELL_NULL, RECORD_DELETED, false, false},
+    {CELL_TEXT, RECORD_APPENDED, true, false},
+    {CELL_BASE64, RECORD_APPENDED_BASE64, true, false},
+    {CELL_NULL, RECORD_META, true, true},
+    {CELL_NULL, RECORD_SAME_VALUE, true, true},
 };
 
 /* NULL if there is no such type. */
@@ -169,9 +169,9 @@ static size_t unfinished_size(const char *bytes, size_t size) {
 /* Scans the bytes that a base64 text stands for, a piece at a time. False if
  * it is not canonical base64. */
 static bool scan_base64(toon_slice text, toon_text_scan *scan) {
-    enum { PIECE = 1024 };
+    enum { PIECE = 1024, PIECE_BYTES = PIECE / 4 * 3 };
 
-    char bytes[3 + PIECE / 4 * 3];
+    char bytes[3 + PIECE_BYTES];
     size_t kept = 0;
     *scan = (toon_text_scan){.utf8 = true};
     while (text.size > 0) {
@@ -179,7 +179,7 @@ static bool scan_base64(toon_slice text, toon_text_scan *scan) {
         toon_slice piece = toon_bytes(text.data, last ? text.size : PIECE);
         size_t size = 0;
         if (!toon_base64_decoded_size(piece, &size) ||
-            (!last && size < PIECE / 4 * 3) ||
+            (!last && size < PIECE_BYTES) ||
             !toon_base64_decode(bytes + kept, piece)) {
             return false;
         }
@@ -661,9 +661,9 @@ size_t toon_record_encode(toon_buf *out, const toon_record_draft *draft,
     }
     char *line = out->data + out->size;
     char *end = put_key(line, draft->key, p.key);
-    memcpy(end, "[n]: ", 5);
-    end[1] = p.cells;
-    end = put_value(end + 5, draft->value, &p);
+    end = put_slice(end, toon_str("[n]: "));
+    end[-4] = p.cells;
+    end = put_value(end, draft->value, &p);
     end = put_slice(end, toon_bytes(p.tail, p.tail_size));
     end = put_end(line, end, salt);
     size = (size_t)(end - line);

@@ -290,7 +290,7 @@ static void shrink_if_sparse(const toon_slot_map *map, shard *s) {
     if (t->homes > SHRINK_HOMES_MIN && count <= t->homes / 8 &&
         count % (t->homes / 16) == 0) {
         rebuild(map, s, 64 - t->home_shift - 1,
-                usual_spill_room(t->homes / 2) + s->reserved);
+                usual_spill_room(t->homes / 2) + s->spilled + s->reserved);
     }
 }
 
@@ -312,7 +312,9 @@ toon_slot_map *toon_slot_map_new(unsigned shards, uint64_t expected) {
     memset(map, 0, bytes);
     map->shard_bits = (unsigned)__builtin_ctz(shards);
     map->shard_count = shards;
-    unsigned home_bits = home_bits_for(expected / shards + expected % shards);
+    /* Hashes do not fall evenly: a little more than the average. */
+    uint64_t average = expected / shards + 1;
+    unsigned home_bits = home_bits_for(average + average / 32);
     for (unsigned i = 0; i < shards; i++) {
         table *t =
             make_table(home_bits, usual_spill_room((size_t)1 << home_bits));
@@ -521,14 +523,12 @@ static void copy_piece(const toon_slot_map *map, const table *t, piece *p) {
     p->count = 0;
     for (size_t i = start; i < t->size; i++) {
         toon_slot slot = read_cell(&t->cells[i]);
-        if (slot.payload == 0) {
-            if (i - start >= SCAN_PIECE_CELLS && i + 1 < t->homes) {
-                p->next = first_hash_of_home(map, t, index, i + 1);
-                return;
-            }
-            continue;
+        bool empty = slot.payload == 0;
+        if (empty && i - start >= SCAN_PIECE_CELLS && i + 1 < t->homes) {
+            p->next = first_hash_of_home(map, t, index, i + 1);
+            return;
         }
-        if (slot.hash < p->from) {
+        if (empty || slot.hash < p->from) {
             continue;
         }
         if (p->count >= p->want && slot.hash != p->out[p->count - 1].hash) {

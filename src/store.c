@@ -98,12 +98,13 @@ struct event {
     toon_change_kind kind;
     bool existed;
     const void *origin;
+    uint64_t version; /* known once the record has its place */
     size_t key_size;
 };
 
 static bool push_event(toon_store *store, toon_change_kind kind, bool existed,
                        toon_slice key) {
-    struct event event = {kind, existed, this_thread.origin, key.size};
+    struct event event = {kind, existed, this_thread.origin, 0, key.size};
     if (!atomic_load(&store->watched))
         return true;
     if (!toon_buf_reserve(&store->events, sizeof event + key.size)) {
@@ -113,6 +114,13 @@ static bool push_event(toon_store *store, toon_change_kind kind, bool existed,
     toon_buf_append(&store->events, &event, sizeof event);
     toon_buf_append_slice(&store->events, key);
     return true;
+}
+
+/* The event that was pushed when the buffer had `at` bytes. */
+static void set_event_version(toon_store *store, size_t at, uint64_t version) {
+    if (store->events.size > at)
+        memcpy(store->events.data + at + offsetof(struct event, version),
+               &version, sizeof version);
 }
 
 /* What was written may be told; in order, so under the writer lock. */
@@ -141,6 +149,7 @@ static void tell(const toon_store *store, const toon_buf *events) {
             .kind = event.kind,
             .key = toon_bytes(events->data + at, event.key_size),
             .existed = event.existed,
+            .version = event.version,
             .origin = event.origin,
         };
         at += event.key_size;
@@ -439,6 +448,9 @@ toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan) {
     }
     toon_step *step = &store->steps[store->step_count++];
     *step = step_of_plan(plan, volume, offset, size);
+    if (step->payload != 0)
+        set_event_version(store, events_size,
+                          toon_volume_version(volume, step->payload));
     toon_volume_apply(volume, step);
     follow_order(store, step, plan->draft.key, false);
     update_cache(store, plan, volume, step);

@@ -205,6 +205,14 @@ static toon_err remove_leftovers(const toon_dir *dir) {
     return TOON_OK;
 }
 
+/* Before anything is written into a directory that may be no store. */
+static toon_err require_log(const toon_dir *dir) {
+    toon_file file;
+    toon_err err = toon_file_open(dir, TOON_LOG_NAME, O_RDONLY, &file);
+    toon_file_close(&file);
+    return err;
+}
+
 static toon_err open_files(toon_store *store, const char *path) {
     unsigned flags = store->options.flags;
     bool read_only = (flags & TOON_OPEN_READ_ONLY) != 0;
@@ -213,6 +221,8 @@ static toon_err open_files(toon_store *store, const char *path) {
     toon_volume *volume = NULL;
     toon_err err =
         toon_dir_open(store->lock_file.io, path, create, &store->dir);
+    if (err == TOON_OK && !create)
+        err = require_log(&store->dir);
     if (err == TOON_OK)
         err = toon_dir_lock(&store->dir, read_only, &store->lock_file);
     if (err == TOON_OK && !read_only)

@@ -10,6 +10,7 @@
 #include "key_hash.h"
 #include "store_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -149,14 +150,14 @@ void toon_order_remove_locked(toon_store *store, toon_slice key) {
         (void)toon_key_order_remove(store->order, key);
 }
 
-static toon_err insert_slot(void *arg, const toon_volume *volume,
-                            const toon_hit *hit, bool gathered) {
-    toon_key_order *order = arg;
+/* What no key can be read of is counted. */
+static toon_err insert_hit(toon_key_order *order, const toon_hit *hit,
+                           size_t *damaged) {
     toon_buf key = {0};
     toon_err err = TOON_OK;
-    (void)volume;
-    (void)gathered;
-    if (!hit->damaged && toon_record_key(&hit->record, &key))
+    if (hit->damaged)
+        ++*damaged;
+    else if (toon_record_key(&hit->record, &key))
         err = toon_key_order_insert(order, toon_buf_slice(&key));
     else if (key.failed)
         err = toon_fail_memory();
@@ -165,7 +166,7 @@ static toon_err insert_slot(void *arg, const toon_volume *volume,
 }
 
 static toon_err fill_order(toon_store *store, toon_key_order *order,
-                           toon_slot *slots) {
+                           toon_slot *slots, size_t *damaged) {
     const toon_volume *volume = atomic_load(&store->volume);
     uint64_t cursor = 0;
     toon_err err = TOON_OK;
@@ -177,11 +178,21 @@ static toon_err fill_order(toon_store *store, toon_key_order *order,
             err = toon_volume_load(volume, slots[i].payload, TOON_LOOK_META,
                                    true, &hit);
             if (err == TOON_OK)
-                err = insert_slot(order, volume, &hit, true);
+                err = insert_hit(order, &hit, damaged);
             toon_hit_free(&hit);
         }
     } while (err == TOON_OK && cursor != 0);
     return err;
+}
+
+static void warn_of_damage(const toon_store *store, size_t damaged) {
+    char text[300];
+    (void)snprintf(text, sizeof text,
+                   "%s: %zu keys cannot be listed, their records are "
+                   "damaged; tst check names the places",
+                   store->dir.path, damaged);
+    if (store->options.message != NULL)
+        store->options.message(store->options.message_arg, TOON_WARNING, text);
 }
 
 /* With the writer lock: the keys stand still. */
@@ -189,9 +200,12 @@ static toon_err build_order_gathered(toon_store *store) {
     toon_key_order *order = toon_key_order_new();
     toon_slot *slots = malloc(SCAN_CAPACITY * sizeof *slots);
     toon_err err = TOON_NO_MEMORY;
+    size_t damaged = 0;
     if (order != NULL && slots != NULL)
-        err = fill_order(store, order, slots);
+        err = fill_order(store, order, slots, &damaged);
     free(slots);
+    if (damaged > 0)
+        warn_of_damage(store, damaged);
     if (err != TOON_OK) {
         toon_key_order_free(order);
         return err == TOON_NO_MEMORY ? toon_fail_memory() : err;

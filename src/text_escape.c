@@ -5,8 +5,8 @@
  * a cell or a key is, or records.
  *
  * The vector code handles plain bytes and ASCII escapes. What is not ASCII it
- * hands, a vector's length at a time, to look_at_bytes(), which is also all of
- * the portable twin.
+ * hands, a few vectors' length at a time, to look_at_bytes(), which is also all
+ * of the portable twin.
  */
 #include "text_escape.h"
 
@@ -27,48 +27,27 @@ enum {
     LONG = SPECIAL | 5,  /* \u001f */
 };
 
-static const unsigned char byte_class[128] = {
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    SHORT,
-    SHORT,
-    LONG,
-    LONG,
-    SHORT,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    LONG,
-    ['"'] = SHORT,
-    ['\\'] = SHORT,
-    [','] = SPECIAL,
-    [':'] = SPECIAL,
-    ['['] = SPECIAL,
-    [']'] = SPECIAL,
-    ['{'] = SPECIAL,
-    ['}'] = SPECIAL,
-};
+#define EIGHT(class) class, class, class, class, class, class, class, class
+
+static const unsigned char byte_class[128] = {EIGHT(LONG),
+                                              LONG,
+                                              SHORT,
+                                              SHORT,
+                                              LONG,
+                                              LONG,
+                                              SHORT,
+                                              LONG,
+                                              LONG,
+                                              EIGHT(LONG),
+                                              EIGHT(LONG),
+                                              ['"'] = SHORT,
+                                              [','] = SPECIAL,
+                                              [':'] = SPECIAL,
+                                              ['['] = SPECIAL,
+                                              ['\\'] = SHORT,
+                                              [']'] = SPECIAL,
+                                              ['{'] = SPECIAL,
+                                              ['}'] = SPECIAL};
 
 /* The length of the UTF-8 sequence that starts here, or 0: no overlong forms,
  * no surrogates, nothing past U+10FFFF. */
@@ -97,6 +76,14 @@ static bool is_ascii(const unsigned char *eight) {
     return (word & 0x8080808080808080u) == 0;
 }
 
+static unsigned classes_of(const unsigned char *eight) {
+    unsigned sum = 0;
+    for (size_t i = 0; i < 8; i++) {
+        sum += byte_class[eight[i]];
+    }
+    return sum;
+}
+
 /* Takes whole characters from bytes[at] on until `end` is reached or passed.
  * Returns where it stopped: bytes.size at once if this is not UTF-8. */
 static size_t look_at_bytes(toon_slice bytes, size_t at, size_t end,
@@ -108,9 +95,8 @@ static size_t look_at_bytes(toon_slice bytes, size_t at, size_t end,
         unsigned class = 0;
         size_t size = 1;
         if (end - at >= 8 && is_ascii(p + at)) {
-            for (size = 0; size < 8; size++) {
-                class += byte_class[p[at + size]];
-            }
+            class = classes_of(p + at);
+            size = 8;
         } else if (p[at] < 0x80) {
             class = byte_class[p[at]];
         } else {
@@ -145,7 +131,8 @@ static char *put_escape(char *out, unsigned char byte) {
         *out++ = letters[byte];
         return out;
     }
-    memcpy(out, "u00", 3);
+    memset(out, '0', 3);
+    out[0] = 'u';
     out[3] = digits[byte >> 4];
     out[4] = digits[byte & 15];
     return out + 5;
@@ -258,10 +245,10 @@ bool toon_text_unescape_portable(char *out, toon_slice text, size_t *size) {
 
 #define HAVE_VECTORS 1
 #define VECTOR_CODE  __attribute__((target("avx2")))
+#define VEC_SIZE     ((size_t)32)
+#define MASK_BITS    1
 
 typedef __m256i vec;
-
-enum { VEC_SIZE = 32, MASK_BITS = 1 };
 
 static bool vectors_work(void) {
     return __builtin_cpu_supports("avx2");
@@ -277,6 +264,11 @@ VECTOR_CODE static inline void vec_store(void *to, vec v) {
 
 VECTOR_CODE static inline vec vec_or(vec a, vec b) {
     return _mm256_or_si256(a, b);
+}
+
+/* The smaller of each two bytes, as signed numbers. */
+VECTOR_CODE static inline vec vec_min(vec a, vec b) {
+    return _mm256_min_epi8(a, b);
 }
 
 /* Which bytes, as signed numbers, are below the limit? */
@@ -298,10 +290,10 @@ VECTOR_CODE static inline uint64_t vec_mask(vec v) {
 
 #define HAVE_VECTORS 1
 #define VECTOR_CODE
+#define VEC_SIZE  ((size_t)16)
+#define MASK_BITS 4
 
 typedef uint8x16_t vec;
-
-enum { VEC_SIZE = 16, MASK_BITS = 4 };
 
 static bool vectors_work(void) {
     return true;
@@ -317,6 +309,11 @@ static inline void vec_store(void *to, vec v) {
 
 static inline vec vec_or(vec a, vec b) {
     return vorrq_u8(a, b);
+}
+
+static inline vec vec_min(vec a, vec b) {
+    return vreinterpretq_u8_s8(
+        vminq_s8(vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)));
 }
 
 static inline vec vec_below(vec v, char limit) {
@@ -338,7 +335,7 @@ static inline uint64_t vec_mask(vec v) {
 #if defined(HAVE_VECTORS)
 
 /* Bytes between two looks at the mask of what is not plain. */
-enum { STEP = 4 * VEC_SIZE };
+#define STEP (4 * VEC_SIZE)
 
 /* Sets for vec_in(). A place that holds no member holds a byte whose low four
  * bits are another place's. */
@@ -347,26 +344,28 @@ static const char short_controls[16] = {1, [9] = '\t', '\n', [13] = '\r'};
 static const char specials[16] = {1, [2] = '"', [10] = ':', '[', '\\', ']'};
 static const char more_specials[16] = {1, [11] = '{', ',', '}'};
 
-/* Bytes of a vector that are not plain: all that is not ASCII, what needs an
- * escape, and, if `all`, what is special. */
-VECTOR_CODE static inline vec vec_not_plain(vec v, bool all) {
-    vec low = vec_below(v, 0x20);
-    if (!all) {
-        return vec_or(low, vec_in(v, quote_or_backslash));
-    }
-    return vec_or(low, vec_or(vec_in(v, specials), vec_in(v, more_specials)));
+/* Bytes of a vector that need an escape though they are no control characters
+ * or, if `all`, are special though they are none. */
+VECTOR_CODE static inline vec vec_marks(vec v, bool all) {
+    return all ? vec_or(vec_in(v, specials), vec_in(v, more_specials))
+               : vec_in(v, quote_or_backslash);
 }
 
-/* How many plain bytes come first, in steps of four vectors? */
-VECTOR_CODE static inline size_t skip_plain(const char *p, size_t left,
-                                            bool all) {
+/* How many plain bytes come first, in steps of four vectors? Plain is what is
+ * ASCII, needs no escape and, if `all`, is not special. Always inline, so that
+ * `all` is a constant in it. */
+VECTOR_CODE __attribute__((always_inline)) static inline size_t
+skip_plain(const char *p, size_t left, bool all) {
     size_t at = 0;
     for (; left - at >= STEP; at += STEP) {
-        vec a = vec_not_plain(vec_load(p + at), all);
-        vec b = vec_not_plain(vec_load(p + at + VEC_SIZE), all);
-        vec c = vec_not_plain(vec_load(p + at + 2 * VEC_SIZE), all);
-        vec d = vec_not_plain(vec_load(p + at + 3 * VEC_SIZE), all);
-        if (vec_mask(vec_or(vec_or(a, b), vec_or(c, d))) != 0) {
+        vec a = vec_load(p + at);
+        vec b = vec_load(p + at + VEC_SIZE);
+        vec c = vec_load(p + at + 2 * VEC_SIZE);
+        vec d = vec_load(p + at + 3 * VEC_SIZE);
+        vec least = vec_min(vec_min(a, b), vec_min(c, d));
+        vec marks = vec_or(vec_or(vec_marks(a, all), vec_marks(b, all)),
+                           vec_or(vec_marks(c, all), vec_marks(d, all)));
+        if (vec_mask(vec_or(marks, vec_below(least, 0x20))) != 0) {
             break;
         }
     }
@@ -383,13 +382,13 @@ VECTOR_CODE static inline bool look_at_vec(vec v, toon_text_scan *scan) {
     if (vec_mask(vec_below(v, 0)) != 0) {
         return false;
     }
-    if (vec_mask(vec_not_plain(v, false)) == 0) {
-        scan->special |= vec_mask(vec_not_plain(v, true)) != 0;
+    vec controls = vec_below(v, 0x20);
+    if (vec_mask(vec_or(controls, vec_marks(v, false))) == 0) {
+        scan->special |= vec_mask(vec_marks(v, true)) != 0;
         return true;
     }
-    uint64_t all_controls = vec_mask(vec_below(v, 0x20));
     scan->extra += count(vec_mask(vec_in(v, quote_or_backslash)));
-    scan->extra += (LONG & EXTRA_MASK) * count(all_controls);
+    scan->extra += (LONG & EXTRA_MASK) * count(vec_mask(controls));
     scan->extra -= ((LONG & EXTRA_MASK) - (SHORT & EXTRA_MASK)) *
                    count(vec_mask(vec_in(v, short_controls)));
     scan->special = true;
@@ -425,9 +424,13 @@ VECTOR_CODE static toon_text_scan scan_by_vectors(toon_slice bytes) {
     while (at < bytes.size) {
         const char *from = bytes.data + at;
         size_t left = bytes.size - at;
-        at += scan.special ? skip_plain(from, left, false)
-                           : skip_plain(from, left, true);
-        for (unsigned k = 0; k < STEP / VEC_SIZE && at < bytes.size; k++) {
+        bool special = scan.special;
+        at += special ? skip_plain(from, left, false)
+                      : skip_plain(from, left, true);
+        /* More plain bytes can be skipped once something special is found. */
+        for (unsigned k = 0;
+             k < STEP / VEC_SIZE && at < bytes.size && scan.special == special;
+             k++) {
             at = look_at_some(bytes, at, &scan);
         }
     }
@@ -459,40 +462,80 @@ VECTOR_CODE static char *escape_by_vectors(char *out, toon_slice bytes) {
     return toon_text_escape_portable(out, toon_bytes(p, left));
 }
 
-/* Vectors are stored ahead here, too: six characters of text are one byte at
- * least, so there is room while six vectors of text are left. */
+/* Copies what stands for itself, in steps of four vectors, and returns how much
+ * that was. With `out` NULL nothing is copied. */
+VECTOR_CODE static inline size_t copy_plain(char *out, const char *p,
+                                            size_t left) {
+    size_t at = 0;
+    for (; left - at >= STEP; at += STEP) {
+        vec a = vec_load(p + at);
+        vec b = vec_load(p + at + VEC_SIZE);
+        vec c = vec_load(p + at + 2 * VEC_SIZE);
+        vec d = vec_load(p + at + 3 * VEC_SIZE);
+        if (vec_mask(vec_or(
+                vec_or(vec_marks(a, false), vec_marks(b, false)),
+                vec_or(vec_marks(c, false), vec_marks(d, false)))) != 0) {
+            break;
+        }
+        if (out != NULL) {
+            vec_store(out + at, a);
+            vec_store(out + at + VEC_SIZE, b);
+            vec_store(out + at + 2 * VEC_SIZE, c);
+            vec_store(out + at + 3 * VEC_SIZE, d);
+        }
+    }
+    return at;
+}
+
+/* Copies up to the first quote or backslash, but no more than a vector. Vectors
+ * are stored ahead here, too: six characters of text are one byte at least, so
+ * there is room while six vectors of text are left. */
+VECTOR_CODE static inline size_t copy_to_mark(char *out, const char *p,
+                                              size_t left) {
+    vec v = vec_load_some(p, left);
+    uint64_t mask = vec_mask(vec_marks(v, false));
+    size_t size = left < VEC_SIZE ? left : VEC_SIZE;
+    if (mask != 0) {
+        size = (size_t)__builtin_ctzll(mask) / MASK_BITS;
+    }
+    if (out != NULL && (size == VEC_SIZE || left >= 6 * VEC_SIZE)) {
+        vec_store(out, v);
+    } else if (out != NULL) {
+        memcpy(out, p, size);
+    }
+    return size;
+}
+
 VECTOR_CODE static bool unescape_by_vectors(char *out, toon_slice text,
                                             size_t *size) {
     size_t total = 0;
-    const char *at = text.data;
-    size_t left = text.size;
-    while (left > 0) {
-        vec v = vec_load_some(at, left);
-        uint64_t mask = vec_mask(vec_in(v, quote_or_backslash));
-        size_t most = left < VEC_SIZE ? left : VEC_SIZE;
-        size_t plain =
-            mask == 0 ? most : (size_t)__builtin_ctzll(mask) / MASK_BITS;
-        if (out != NULL && (plain == VEC_SIZE || left >= 6 * VEC_SIZE)) {
-            vec_store(out + total, v);
-        } else if (out != NULL) {
-            memcpy(out + total, at, plain);
+    size_t at = 0;
+    bool plain = false;
+    while (at < text.size) {
+        const char *from = text.data + at;
+        char *to = out == NULL ? NULL : out + total;
+        size_t more = copy_to_mark(to, from, text.size - at);
+        /* Two plain vectors promise more of them. */
+        bool was_plain = plain;
+        plain = more == VEC_SIZE;
+        if (plain && was_plain) {
+            more += copy_plain(to == NULL ? NULL : to + more, from + more,
+                               text.size - at - more);
         }
-        at += plain;
-        left -= plain;
-        total += plain;
-        if (mask != 0) {
-            char decoded[3];
-            char *to = out == NULL ? decoded : out + total;
-            size_t more = 0;
-            size_t used =
-                toon_text_read_escape(to, toon_bytes(at, left), &more);
-            if (used == 0) {
-                return false;
-            }
-            at += used;
-            left -= used;
-            total += more;
+        at += more;
+        total += more;
+        if (at == text.size || plain) {
+            continue;
         }
+        char bytes[3];
+        toon_slice rest = toon_bytes(text.data + at, text.size - at);
+        size_t used = toon_text_read_escape(out == NULL ? bytes : out + total,
+                                            rest, &more);
+        if (used == 0) {
+            return false;
+        }
+        at += used;
+        total += more;
     }
     *size = total;
     return true;

@@ -58,7 +58,9 @@ static bool list_key(void *arg, toon_slice key, const toon_key_stat *stat) {
     if (list->pattern.size != 0 && !toon_glob_match(list->pattern, key)) {
         return true;
     }
-    if (list->values) {
+    if (stat != NULL && stat->meta.version == 0) { /* damaged */
+        list->code = tst_key_failed(list->args, TOON_CORRUPT, key);
+    } else if (list->values) {
         put_value(list, key);
     } else if (list->args->json) {
         tst_put_record(stdout, key, NULL, stat);

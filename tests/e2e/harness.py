@@ -157,7 +157,7 @@ class Server:
                 return self
             except StartFailed as failure:
                 # Somebody took the port between the look and the bind.
-                if "in use" not in failure.output:
+                if "ddress already in use" not in failure.output:
                     raise
 
     def _start_at_port(self):

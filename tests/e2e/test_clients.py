@@ -16,8 +16,11 @@ class Clients(harness.StoreTest):
 
     def node(self, name):
         program = os.path.join(harness.node_dir(), name)
-        done = harness.run("node", program, self.store.port)
-        self.assertEqual(done.stdout, b"ok\n", done.stderr)
+        for protocol in (2, 3):
+            with self.subTest(protocol=protocol):
+                done = harness.run("node", program, self.store.port, protocol)
+                self.assertEqual(done.stdout, b"ok\n", done.stderr)
+                self.store.cli("FLUSHALL")
 
     @harness.needs_node
     def test_ioredis(self):

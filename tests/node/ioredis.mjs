@@ -1,13 +1,13 @@
-// ioredis.mjs - a session of the client ioredis, in RESP2.
+// ioredis.mjs - a session of the client ioredis.
 //
-// usage: node ioredis.mjs PORT
+// usage: node ioredis.mjs PORT PROTOCOL
 import assert from 'node:assert/strict';
 import { Redis } from 'ioredis';
 
 const client = new Redis({
   port: Number(process.argv[2]),
   host: '127.0.0.1',
-  protocol: 2,
+  protocol: Number(process.argv[3]),
   retryStrategy: null,
 });
 

@@ -1,12 +1,12 @@
-// noderedis.mjs - a session of the client redis (node-redis), in RESP2.
+// noderedis.mjs - a session of the client redis (node-redis).
 //
-// usage: node noderedis.mjs PORT
+// usage: node noderedis.mjs PORT PROTOCOL
 import assert from 'node:assert/strict';
 import { createClient, RESP_TYPES } from 'redis';
 
 const client = createClient({
   url: `redis://127.0.0.1:${process.argv[2]}`,
-  RESP: 2,
+  RESP: Number(process.argv[3]),
   socket: { reconnectStrategy: false },
 });
 client.on('error', (error) => {

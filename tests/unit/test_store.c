@@ -192,9 +192,9 @@ static void the_value_before_is_handed_out(void **state) {
 
 static void appends_add_up_and_survive(void **state) {
     struct fixture *self = *state;
-    char *expected = malloc(20000 * 7 + 1);
+    char *expected = malloc(9000 * 7 + 1);
     size_t size = 0;
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 9000; i++) {
         char piece[16];
         int count = snprintf(piece, sizeof piece, "%d\n", i);
         size_t told;
@@ -203,7 +203,7 @@ static void appends_add_up_and_survive(void **state) {
         assert_ok(toon_append(self->store, toon_str("log"),
                               toon_bytes(piece, (size_t)count), &told));
         assert_int_equal(told, size);
-        if (i % 5000 == 77)
+        if (i % 3000 == 77)
             assert_value_bytes(self, "log", expected, size);
     }
     toon_stats stats;
@@ -639,6 +639,10 @@ static void no_create_and_bad_options_are_refused(void **state) {
     toon_options options = {.flags = TOON_OPEN_NO_CREATE};
     assert_int_equal(toon_open(path, &options, &store), TOON_NOT_FOUND);
     assert_false(file_exists(self, "missing"));
+    close_store(self);
+    remove_files(self->dir);
+    assert_int_equal(toon_open(self->dir, &options, &store), TOON_NOT_FOUND);
+    assert_false(file_exists(self, "db.lock"));
     options = (toon_options){.value_size_max = TOON_VALUE_SIZE_LIMIT + 1};
     assert_int_equal(toon_open(path, &options, &store), TOON_INVALID);
 }
@@ -727,6 +731,51 @@ static void threads_lose_no_append(void **state) {
     assert_int_equal(stat.size, THREADS * 3000 / 5);
 }
 
+static void *read_and_scan(void *arg) {
+    struct fixture *self = arg;
+    static unsigned char seen[100];
+    for (int i = 0; i < 3000; i++) {
+        char key[16];
+        toon_value value;
+        uint64_t cursor = 0;
+        toon_scan_options options = {.count = 100};
+        toon_range_options range = {.limit = 3, .with_stat = true};
+        (void)snprintf(key, sizeof key, "%d", i % 100);
+        toon_err err = toon_get(self->store, toon_str(key), &value);
+        if (err == TOON_OK)
+            toon_value_release(&value);
+        else if (err != TOON_NOT_FOUND)
+            return self;
+        if (i % 50 == 0 &&
+            (toon_scan(self->store, &cursor, &options, count_key, seen) !=
+                 TOON_OK ||
+             toon_range(self->store, &range, count_key, seen) != TOON_OK))
+            return self;
+    }
+    return NULL;
+}
+
+static void clearing_disturbs_no_reader(void **state) {
+    struct fixture *self = *state;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_and_scan, self), 0);
+    for (int i = 0; i < 40; i++) {
+        for (int k = 0; k < 100; k++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "%d", k);
+            put(self, key, "value");
+        }
+        assert_ok(toon_clear(self->store));
+    }
+    void *failed;
+    (void)pthread_join(thread, &failed);
+    assert_null(failed);
+    toon_stats stats;
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.keys, 0);
+    assert_int_equal(stats.live_bytes, 0);
+}
+
 /* A pair of keys is set in batches; readers must never see them differ. */
 static void *set_pairs(void *arg) {
     struct fixture *self = arg;
@@ -802,6 +851,7 @@ int main(void) {
         STORE_TEST(no_create_and_bad_options_are_refused),
         STORE_TEST(the_store_size_limit_binds_but_deleting_goes_on),
         STORE_TEST(threads_lose_no_append),
+        STORE_TEST(clearing_disturbs_no_reader),
         STORE_TEST(readers_of_several_keys_see_whole_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -335,6 +335,70 @@ static void random_strings_go_there_and_back(void **state) {
     }
 }
 
+/* Six characters for a byte: the least room that decoding ever has. */
+static void runs_of_the_longest_escapes_are_read(void **state) {
+    (void)state;
+    for (size_t size = 1; size < 300; size++) {
+        char *bytes = calloc(size, 1);
+        assert_non_null(bytes);
+        for (size_t words = 0; words < 2; words++) {
+            memset(bytes, 'w', words * (size / 2));
+            toon_slice value = toon_bytes(bytes, size);
+            toon_text_shape shape = toon_text_cell_shape(value);
+            char *text = malloc(shape.encoded_size);
+            assert_non_null(text);
+            toon_text_encode(text, value, shape);
+            assert_decodes(toon_bytes(text, shape.encoded_size), value);
+            free(text);
+        }
+        free(bytes);
+    }
+}
+
+/* Wrong texts, too, are judged alike. */
+static void both_twins_unescape_alike(void **state) {
+    (void)state;
+
+    enum { LONGEST = 500 };
+
+    static const char *const pieces[] = {
+        "\\n",     "\\\"",    "\\\\", "\\u0000",
+        "\\u00e9", "\\u6f22", "a",    "some more words",
+        "\\ud800", "\\x",     "\""};
+    uint64_t seed = 0x5eed0007;
+    print_message("seed %llx\n", (unsigned long long)seed);
+    size_t right = 0;
+    for (unsigned round = 0; round < 20000; round++) {
+        char text[LONGEST];
+        char fast[LONGEST];
+        char slow[LONGEST];
+        size_t kinds = round % 4 == 0 ? 11 : 8;
+        size_t longest = random_below(&seed, LONGEST);
+        size_t size = 0;
+        for (;;) {
+            const char *piece = pieces[random_below(&seed, kinds)];
+            if (strlen(piece) > longest - size) {
+                break;
+            }
+            memcpy(text + size, piece, strlen(piece));
+            size += strlen(piece);
+        }
+        size_t sizes[3] = {77, 77, 77};
+        toon_slice exact = toon_bytes(text, size);
+        bool known = toon_text_unescape(NULL, exact, &sizes[0]);
+        assert_int_equal(toon_text_unescape(fast, exact, &sizes[1]), known);
+        assert_int_equal(toon_text_unescape_portable(slow, exact, &sizes[2]),
+                         known);
+        assert_int_equal(sizes[0], sizes[1]);
+        assert_int_equal(sizes[0], sizes[2]);
+        if (known) {
+            assert_memory_equal(fast, slow, sizes[0]);
+            right++;
+        }
+    }
+    assert_true(right > 15000 && right < 20000);
+}
+
 static void both_twins_escape_alike(void **state) {
     (void)state;
 
@@ -373,7 +437,9 @@ int main(void) {
         cmocka_unit_test(utf8_is_judged_strictly),
         cmocka_unit_test(each_byte_has_the_same_shape_for_both_twins),
         cmocka_unit_test(random_strings_go_there_and_back),
+        cmocka_unit_test(runs_of_the_longest_escapes_are_read),
         cmocka_unit_test(both_twins_escape_alike),
+        cmocka_unit_test(both_twins_unescape_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
