@@ -8,16 +8,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Each lies on top of the one before. */
 #define DEAD_MOUNTS_MAX 16
 
+/* statfs(2) always asks; what stat(2) says may be remembered by the kernel. */
 static bool is_dead(const char *mountpoint) {
-    struct stat st;
-    return stat(mountpoint, &st) != 0 &&
+    struct statvfs fs;
+    return statvfs(mountpoint, &fs) != 0 &&
            (errno == ENOTCONN || errno == ECONNABORTED);
 }
 

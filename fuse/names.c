@@ -208,14 +208,6 @@ toon_slice name_of_value(void) {
     return toon_str("%3D");
 }
 
-toon_slice key_last_component(toon_slice key, bool flat) {
-    size_t start = flat ? 0 : key.size;
-    while (start > 0 && key.data[start - 1] != '/') {
-        start--;
-    }
-    return start == 0 ? key : skip(key, start);
-}
-
 bool path_encode(toon_slice key, bool flat, char *out, size_t capacity,
                  size_t *size) {
     *size = 0;

@@ -42,9 +42,6 @@ bool name_encode(toon_slice component, bool last, bool flat, name_text *out);
 /* The name of the value of a key that is a directory as well. */
 toon_slice name_of_value(void);
 
-/* The part of a key after its last slash; all of it with `flat`. */
-toon_slice key_last_component(toon_slice key, bool flat);
-
 /*
  * The path of a key, without a slash in front; one byte past `capacity` is
  * never written. False: a component or the path is too long.

@@ -37,7 +37,6 @@ static toon_err fetch(call *c, toon_value *out) {
 
 /* ---------------------------------------------------------------- counting */
 
-
 /* NULL, or why not. */
 static const char *add_integer(const toon_value *old, int64_t by,
                                int64_t *sum) {
@@ -146,8 +145,7 @@ void cmd_incrbyfloat(call *c) {
 
 void cmd_append(call *c) {
     size_t size = 0;
-    toon_err err =
-        toon_append(c->server->store, c->argv[1], c->argv[2], &size);
+    toon_err err = toon_append(c->server->store, c->argv[1], c->argv[2], &size);
 
     if (err != TOON_OK)
         call_fail(c, err);
@@ -219,8 +217,7 @@ static toon_err overwrite(call *c, size_t offset, toon_slice bytes,
                 memcpy(copy, old.data, old.size);
             memcpy(copy + offset, bytes.data, bytes.size);
         }
-        err = copy ? replace(c, &old, toon_bytes(copy, *size))
-                   : TOON_NO_MEMORY;
+        err = copy ? replace(c, &old, toon_bytes(copy, *size)) : TOON_NO_MEMORY;
         free(copy);
     }
     toon_value_release(&old);

@@ -14,12 +14,18 @@ typedef struct named_flag {
 } named_flag;
 
 static const named_flag command_flags[] = {
-    {CMD_WRITE, "write"},         {CMD_READONLY, "readonly"},
-    {CMD_DENYOOM, "denyoom"},     {CMD_ADMIN, "admin"},
-    {CMD_NOSCRIPT, "noscript"},   {CMD_LOADING, "loading"},
-    {CMD_STALE, "stale"},         {CMD_FAST, "fast"},
-    {CMD_NO_AUTH, "no_auth"},     {CMD_NO_ASYNC_LOADING, "no_async_loading"},
-    {CMD_NO_MULTI, "no_multi"},   {CMD_ALLOW_BUSY, "allow_busy"},
+    {CMD_WRITE, "write"},
+    {CMD_READONLY, "readonly"},
+    {CMD_DENYOOM, "denyoom"},
+    {CMD_ADMIN, "admin"},
+    {CMD_NOSCRIPT, "noscript"},
+    {CMD_LOADING, "loading"},
+    {CMD_STALE, "stale"},
+    {CMD_FAST, "fast"},
+    {CMD_NO_AUTH, "no_auth"},
+    {CMD_NO_ASYNC_LOADING, "no_async_loading"},
+    {CMD_NO_MULTI, "no_multi"},
+    {CMD_ALLOW_BUSY, "allow_busy"},
     {0, NULL},
 };
 
@@ -38,23 +44,28 @@ static const named_flag key_flags[] = {
 
 /* In the order in which Redis tells them. */
 enum {
-    CAT_KEYSPACE   = 1 << 0,
-    CAT_READ       = 1 << 1,
-    CAT_WRITE      = 1 << 2,
-    CAT_STRING     = 1 << 3,
-    CAT_ADMIN      = 1 << 4,
-    CAT_FAST       = 1 << 5,
-    CAT_SLOW       = 1 << 6,
-    CAT_DANGEROUS  = 1 << 7,
+    CAT_KEYSPACE = 1 << 0,
+    CAT_READ = 1 << 1,
+    CAT_WRITE = 1 << 2,
+    CAT_STRING = 1 << 3,
+    CAT_ADMIN = 1 << 4,
+    CAT_FAST = 1 << 5,
+    CAT_SLOW = 1 << 6,
+    CAT_DANGEROUS = 1 << 7,
     CAT_CONNECTION = 1 << 8,
 };
 
 static const named_flag category_names[] = {
-    {CAT_KEYSPACE, "@keyspace"},   {CAT_READ, "@read"},
-    {CAT_WRITE, "@write"},         {CAT_STRING, "@string"},
-    {CAT_ADMIN, "@admin"},         {CAT_FAST, "@fast"},
-    {CAT_SLOW, "@slow"},           {CAT_DANGEROUS, "@dangerous"},
-    {CAT_CONNECTION, "@connection"}, {0, NULL},
+    {CAT_KEYSPACE, "@keyspace"},
+    {CAT_READ, "@read"},
+    {CAT_WRITE, "@write"},
+    {CAT_STRING, "@string"},
+    {CAT_ADMIN, "@admin"},
+    {CAT_FAST, "@fast"},
+    {CAT_SLOW, "@slow"},
+    {CAT_DANGEROUS, "@dangerous"},
+    {CAT_CONNECTION, "@connection"},
+    {0, NULL},
 };
 
 /* Where Redis puts a command elsewhere than its flags and group say. The

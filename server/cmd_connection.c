@@ -8,8 +8,7 @@
 
 void cmd_ping(call *c) {
     if (c->argc > 2)
-        reply_error(c->out,
-                    "ERR wrong number of arguments for 'ping' command");
+        reply_error(c->out, "ERR wrong number of arguments for 'ping' command");
     else if (c->argc == 2)
         reply_bulk(c->out, c->argv[1]);
     else
@@ -71,8 +70,8 @@ bool password_fits(const server *s, toon_slice password) {
     unsigned char difference = password.size != size;
 
     for (size_t i = 0; i < password.size; i++)
-        difference |= (unsigned char)(password.data[i] ^
-                                      expected[size ? i % size : 0]);
+        difference |=
+            (unsigned char)(password.data[i] ^ expected[size ? i % size : 0]);
     return difference == 0;
 }
 

@@ -206,8 +206,8 @@ static void reply_expiry(call *c, int64_t base_ms, int64_t unit_ms) {
     if (left_ms < 0)
         left_ms = 0;
     /* Halves go up, written so that the latest time cannot overflow. */
-    reply_integer(c->out, left_ms / unit_ms +
-                              (left_ms % unit_ms >= (unit_ms + 1) / 2));
+    reply_integer(c->out,
+                  left_ms / unit_ms + (left_ms % unit_ms >= (unit_ms + 1) / 2));
 }
 
 void cmd_ttl(call *c) {

@@ -113,8 +113,7 @@ void cmd_copy(call *c) {
         return;
     if (c->argv[1].size == c->argv[2].size &&
         memcmp(c->argv[1].data, c->argv[2].data, c->argv[1].size) == 0) {
-        reply_error(c->out,
-                    "ERR source and destination objects are the same");
+        reply_error(c->out, "ERR source and destination objects are the same");
         return;
     }
     err = toon_get(store, c->argv[1], &value);
@@ -123,8 +122,8 @@ void cmd_copy(call *c) {
             options.flags = TOON_SET_MODE;
         options.expires_ms = value.meta.expires_ms;
         options.mode = value.meta.mode;
-        err = toon_set(store, c->argv[2],
-                       toon_bytes(value.data, value.size), &options);
+        err = toon_set(store, c->argv[2], toon_bytes(value.data, value.size),
+                       &options);
         toon_value_release(&value);
     }
     if (err != TOON_OK && err != TOON_NOT_FOUND && err != TOON_EXISTS)
@@ -177,8 +176,7 @@ static toon_err keys_by_prefix(call *c, toon_slice pattern, size_t prefix,
                                size_t *count) {
     filtered f = {{c->out, 0, false}, pattern};
     toon_range_options options = {.prefix = toon_bytes(pattern.data, prefix)};
-    toon_err err =
-        toon_range(c->server->store, &options, list_match, &f);
+    toon_err err = toon_range(c->server->store, &options, list_match, &f);
 
     *count = f.list.count;
     return err;
@@ -296,9 +294,8 @@ void cmd_scan(call *c) {
         return;
     }
     reply_insert_count(c->out, start, '*', list.count);
-    reply_insert_bulk(
-        c->out, start,
-        toon_bytes(text, number_format_unsigned(text, cursor)));
+    reply_insert_bulk(c->out, start,
+                      toon_bytes(text, number_format_unsigned(text, cursor)));
     reply_insert_count(c->out, start, '*', 2);
 }
 
@@ -388,8 +385,8 @@ void cmd_object_refcount(call *c) {
     if (!fetch(c, c->argv[2], &value))
         return;
     number_parse(toon_bytes(value.data, value.size), &number);
-    reply_integer(c->out, number >= 0 && number < SHARED_NUMBERS ? INT32_MAX
-                                                                 : 1);
+    reply_integer(c->out,
+                  number >= 0 && number < SHARED_NUMBERS ? INT32_MAX : 1);
     toon_value_release(&value);
 }
 

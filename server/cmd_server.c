@@ -64,6 +64,7 @@ void cmd_time(call *c) {
 
 void cmd_shutdown(call *c) {
     enum { SAVE = 1, NOSAVE = 2, NOW = 4, FORCE = 8, ABORT = 16 };
+
     static const struct {
         const char *word;
         unsigned flag;
@@ -72,6 +73,7 @@ void cmd_shutdown(call *c) {
                  {"now", NOW},
                  {"force", FORCE},
                  {"abort", ABORT}};
+
     unsigned flags = 0;
 
     for (size_t i = 1; i < c->argc; i++) {
@@ -81,8 +83,7 @@ void cmd_shutdown(call *c) {
             at++;
         flags |= at < 5 ? words[at].flag : SAVE | NOSAVE;
     }
-    if ((flags & ABORT && flags != ABORT) ||
-        (flags & SAVE && flags & NOSAVE)) {
+    if ((flags & ABORT && flags != ABORT) || (flags & SAVE && flags & NOSAVE)) {
         call_syntax_error(c);
         return;
     }
@@ -116,8 +117,8 @@ static void tell_directive(void *arg, const char *name, const char *value) {
         if (config_matches(answer->c->argv[i], name))
             return;
     /* A name that was asked for as such comes back as it was written. */
-    if (memchr(glob.data, '*', glob.size) || memchr(glob.data, '?', glob.size) ||
-        memchr(glob.data, '[', glob.size))
+    if (memchr(glob.data, '*', glob.size) ||
+        memchr(glob.data, '?', glob.size) || memchr(glob.data, '[', glob.size))
         reply_text(answer->out, name);
     else
         reply_bulk(answer->out, glob);

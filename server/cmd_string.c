@@ -32,8 +32,7 @@ void cmd_getdel(call *c) {
 void cmd_getset(call *c) {
     toon_value old = {0};
     toon_set_options options = {.old = &old};
-    toon_err err =
-        toon_set(c->server->store, c->argv[1], c->argv[2], &options);
+    toon_err err = toon_set(c->server->store, c->argv[1], c->argv[2], &options);
 
     if (err == TOON_OK && !old.pin)
         err = TOON_NOT_FOUND;
@@ -80,8 +79,8 @@ void cmd_set(call *c) {
     toon_value old = {0};
     toon_err err = TOON_OK;
 
-    if (c->argc > 3 && (!set_args_read(c, 3, ARG_OF_SET, &args) ||
-                        !set_args_time(c, &args)))
+    if (c->argc > 3 &&
+        (!set_args_read(c, 3, ARG_OF_SET, &args) || !set_args_time(c, &args)))
         return;
     err = set_by_args(c, &args, &old);
     if (err != TOON_OK && err != TOON_EXISTS && err != TOON_NOT_FOUND) {
@@ -99,8 +98,7 @@ void cmd_set(call *c) {
 
 void cmd_setnx(call *c) {
     toon_set_options options = {.flags = TOON_SET_IF_ABSENT};
-    toon_err err =
-        toon_set(c->server->store, c->argv[1], c->argv[2], &options);
+    toon_err err = toon_set(c->server->store, c->argv[1], c->argv[2], &options);
 
     if (err != TOON_OK && err != TOON_EXISTS)
         call_fail(c, err);

@@ -11,13 +11,36 @@
 #include <strings.h>
 
 /* Places of keys, for the rows below. */
-#define ONE(flags)      {{1, 0, 1, (flags), NULL}}
-#define MANY(flags)     {{1, -1, 1, (flags), NULL}}
-#define PAIRS(flags)    {{1, -1, 2, (flags), NULL}}
-#define SECOND(flags)   {{2, 0, 1, (flags), NULL}}
-#define TWO(from, to)   {{1, 0, 1, (from), NULL}, {2, 0, 1, (to), NULL}}
-#define NOTED(flags, n) {{1, 0, 1, (flags), (n)}}
-#define NO_KEYS         {{0}}
+#define ONE(flags)                                                             \
+    {                                                                          \
+        { 1, 0, 1, (flags), NULL }                                             \
+    }
+#define MANY(flags)                                                            \
+    {                                                                          \
+        { 1, -1, 1, (flags), NULL }                                            \
+    }
+#define PAIRS(flags)                                                           \
+    {                                                                          \
+        { 1, -1, 2, (flags), NULL }                                            \
+    }
+#define SECOND(flags)                                                          \
+    {                                                                          \
+        { 2, 0, 1, (flags), NULL }                                             \
+    }
+#define TWO(from, to)                                                          \
+    {                                                                          \
+        {1, 0, 1, (from), NULL}, {                                             \
+            2, 0, 1, (to), NULL                                                \
+        }                                                                      \
+    }
+#define NOTED(flags, n)                                                        \
+    {                                                                          \
+        { 1, 0, 1, (flags), (n) }                                              \
+    }
+#define NO_KEYS                                                                \
+    {                                                                          \
+        { 0 }                                                                  \
+    }
 
 #define CMD_ANYTIME  (CMD_LOADING | CMD_STALE)
 #define CMD_SESSION  (CMD_NOSCRIPT | CMD_LOADING | CMD_STALE)
@@ -390,8 +413,7 @@ void command_index_init(command_index *index) {
     }
 }
 
-const command *command_index_find(const command_index *index,
-                                  toon_slice name) {
+const command *command_index_find(const command_index *index, toon_slice name) {
     size_t slot = slot_of(name.data, name.size);
 
     while (index->slots[slot]) {
@@ -422,8 +444,7 @@ const command *command_find_full(toon_slice name) {
     cmd = command_find(toon_bytes(name.data, first));
     if (!cmd)
         return NULL;
-    return command_find_sub(cmd,
-                            toon_bytes(bar + 1, name.size - first - 1));
+    return command_find_sub(cmd, toon_bytes(bar + 1, name.size - first - 1));
 }
 
 bool command_arity_fits(const command *cmd, size_t argc) {

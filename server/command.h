@@ -28,18 +28,18 @@ typedef void command_fn(call *c);
 
 /* As COMMAND tells them. */
 enum {
-    CMD_WRITE            = 1 << 0,
-    CMD_READONLY         = 1 << 1,
-    CMD_DENYOOM          = 1 << 2,
-    CMD_ADMIN            = 1 << 3,
-    CMD_NOSCRIPT         = 1 << 4,
-    CMD_LOADING          = 1 << 5,
-    CMD_STALE            = 1 << 6,
-    CMD_FAST             = 1 << 7,
-    CMD_NO_AUTH          = 1 << 8,
+    CMD_WRITE = 1 << 0,
+    CMD_READONLY = 1 << 1,
+    CMD_DENYOOM = 1 << 2,
+    CMD_ADMIN = 1 << 3,
+    CMD_NOSCRIPT = 1 << 4,
+    CMD_LOADING = 1 << 5,
+    CMD_STALE = 1 << 6,
+    CMD_FAST = 1 << 7,
+    CMD_NO_AUTH = 1 << 8,
     CMD_NO_ASYNC_LOADING = 1 << 9,
-    CMD_NO_MULTI         = 1 << 10,
-    CMD_ALLOW_BUSY       = 1 << 11,
+    CMD_NO_MULTI = 1 << 10,
+    CMD_ALLOW_BUSY = 1 << 11,
 };
 
 typedef enum command_group {
@@ -51,14 +51,14 @@ typedef enum command_group {
 
 /* What is done to a key; see key_spec. */
 enum {
-    KEY_RO       = 1 << 0,
-    KEY_RW       = 1 << 1,
-    KEY_OW       = 1 << 2,
-    KEY_RM       = 1 << 3,
-    KEY_ACCESS   = 1 << 4,
-    KEY_UPDATE   = 1 << 5,
-    KEY_INSERT   = 1 << 6,
-    KEY_DELETE   = 1 << 7,
+    KEY_RO = 1 << 0,
+    KEY_RW = 1 << 1,
+    KEY_OW = 1 << 2,
+    KEY_RM = 1 << 3,
+    KEY_ACCESS = 1 << 4,
+    KEY_UPDATE = 1 << 5,
+    KEY_INSERT = 1 << 6,
+    KEY_DELETE = 1 << 7,
     KEY_VARIABLE = 1 << 8,
 };
 
@@ -82,8 +82,8 @@ struct command {
     key_spec keys[COMMAND_KEY_SPECS];
     const char *since;
     const char *summary;
-    const char *syntax; /* the arguments; command_docs.c reads it */
-    const char *tips;   /* parted by spaces; NULL: none */
+    const char *syntax;         /* the arguments; command_docs.c reads it */
+    const char *tips;           /* parted by spaces; NULL: none */
     const command *subcommands; /* ends with a NULL name */
     const char *container;      /* of a subcommand: "client" */
 };
@@ -124,21 +124,29 @@ size_t command_next_key(const command *cmd, size_t argc, size_t *at);
 /* ---------------------------------------------------------------- handlers */
 
 #define COMMAND_HANDLERS(X)                                                    \
-    X(append) X(auth) X(client_getname) X(client_help) X(client_id)            \
-    X(client_info) X(client_kill) X(client_list) X(client_no_evict)            \
-    X(client_no_touch) X(client_reply) X(client_setinfo) X(client_setname)     \
-    X(command) X(command_count) X(command_docs) X(command_getkeys)             \
-    X(command_getkeysandflags) X(command_help) X(command_info)                 \
-    X(command_list) X(config_get) X(config_help) X(config_resetstat)           \
-    X(config_set) X(copy) X(dbsize) X(decr) X(decrby) X(del) X(echo)           \
-    X(exists) X(expire) X(expireat) X(expiretime) X(flush) X(get) X(getdel)    \
-    X(getex) X(getrange) X(getset) X(hello) X(incr) X(incrby)                  \
-    X(incrbyfloat) X(info) X(keys) X(lastsave) X(memory_help)                  \
-    X(memory_usage) X(mget) X(mset) X(msetnx) X(object_encoding)               \
-    X(object_help) X(object_refcount) X(persist) X(pexpire) X(pexpireat)       \
-    X(pexpiretime) X(ping) X(psetex) X(pttl) X(quit) X(randomkey) X(rename)    \
-    X(renamenx) X(reset) X(save) X(scan) X(select) X(set) X(setex) X(setnx)    \
-    X(setrange) X(shutdown) X(strlen) X(time) X(touch) X(ttl) X(type) X(wait)
+    X(append)                                                                  \
+    X(auth) X(client_getname) X(client_help) X(client_id) X(client_info) X(    \
+        client_kill) X(client_list) X(client_no_evict) X(client_no_touch)      \
+        X(client_reply) X(client_setinfo) X(client_setname) X(command) X(      \
+            command_count) X(command_docs) X(command_getkeys)                  \
+            X(command_getkeysandflags) X(command_help) X(command_info) X(      \
+                command_list) X(config_get) X(config_help) X(config_resetstat) \
+                X(config_set) X(copy) X(dbsize) X(decr) X(decrby) X(del)       \
+                    X(echo) X(exists) X(expire) X(expireat) X(expiretime) X(   \
+                        flush) X(get) X(getdel) X(getex) X(getrange) X(getset) \
+                        X(hello) X(incr) X(incrby) X(incrbyfloat) X(info) X(   \
+                            keys) X(lastsave) X(memory_help) X(memory_usage)   \
+                            X(mget) X(mset) X(msetnx) X(object_encoding) X(    \
+                                object_help) X(object_refcount) X(persist)     \
+                                X(pexpire) X(pexpireat) X(pexpiretime) X(ping) \
+                                    X(psetex) X(pttl) X(quit) X(randomkey)     \
+                                        X(rename) X(renamenx) X(reset) X(save) \
+                                            X(scan) X(select) X(set) X(setex)  \
+                                                X(setnx) X(setrange)           \
+                                                    X(shutdown) X(strlen)      \
+                                                        X(time) X(touch)       \
+                                                            X(ttl) X(type)     \
+                                                                X(wait)
 
 #define COMMAND_HANDLER(name) void cmd_##name(call *c);
 COMMAND_HANDLERS(COMMAND_HANDLER)

@@ -69,13 +69,13 @@ static bool is_one_of(toon_slice word, const char *const *list) {
 }
 
 static const char *type_of(toon_slice word) {
-    static const char *const keys[] = {"key", "newkey", "source",
-                                       "destination", NULL};
+    static const char *const keys[] = {"key", "newkey", "source", "destination",
+                                       NULL};
     static const char *const integers[] = {
-        "seconds", "milliseconds", "count",     "cursor",   "increment",
-        "decrement", "offset",     "start",     "end",      "timeout",
-        "index",   "numreplicas",  "client-id", "protover", "destination-db",
-        NULL};
+        "seconds",   "milliseconds", "count",          "cursor",
+        "increment", "decrement",    "offset",         "start",
+        "end",       "timeout",      "index",          "numreplicas",
+        "client-id", "protover",     "destination-db", NULL};
     static const char *const times[] = {"unix-time-seconds",
                                         "unix-time-milliseconds", NULL};
     static const char *const patterns[] = {"pattern", NULL};
@@ -123,8 +123,8 @@ static void write_word(reply *out, toon_slice word, toon_slice token,
     bool is_key = strcmp(type, "key") == 0;
     bool is_second = is_one_of(word, seconds);
 
-    reply_map(out, 2u + is_key + (token.size > 0) +
-                       (of->optional || of->multiple));
+    reply_map(out,
+              2u + is_key + (token.size > 0) + (of->optional || of->multiple));
     reply_text(out, "name");
     reply_bulk(out, word);
     reply_text(out, "type");

@@ -285,7 +285,7 @@ static const char *read_limit(const toon_slice *w, output_limit *limits) {
     size_t class = 0;
 
     while (class_words[class] && !slice_is(w[0], class_words[class]))
-        class++;
+        class ++;
     if (slice_is(w[0], "replica"))
         class = OUTPUT_REPLICA;
     if (class == OUTPUT_CLASSES)

@@ -18,9 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define IOVECS_MAX      64
-#define INPUT_KEEP      ((size_t)16 * 1024)
-#define INPUT_ROOM_MIN  ((size_t)16 * 1024)
+#define IOVECS_MAX     64
+#define INPUT_KEEP     ((size_t)16 * 1024)
+#define INPUT_ROOM_MIN ((size_t)16 * 1024)
 
 static conn *conn_of(uv_handle_t *handle) {
     return handle->data;
@@ -316,8 +316,8 @@ static bool try_send(conn *c) {
         int sent = 0;
 
         for (size_t i = 0; i < count; i++) {
-            bufs[i] = uv_buf_init(vectors[i].iov_base,
-                                  (unsigned)vectors[i].iov_len);
+            bufs[i] =
+                uv_buf_init(vectors[i].iov_base, (unsigned)vectors[i].iov_len);
             bytes += vectors[i].iov_len;
         }
         sent = uv_try_write(&c->stream.stream, bufs, (unsigned)count);

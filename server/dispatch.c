@@ -72,9 +72,9 @@ void call_help(call *c, const char *const *lines, size_t count) {
     char first[160];
     size_t at = 0;
 
-    snprintf(first, sizeof first,
-             "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-             name);
+    snprintf(
+        first, sizeof first,
+        "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
     while (first[at] && first[at] != ' ') {
         first[at] = (char)(first[at] - 'a' + 'A');
         at++;
@@ -101,8 +101,8 @@ static void reject_unknown(call *c) {
 
     for (size_t i = 1; i < c->argc && size < SHOWN_BYTES; i++) {
         int part = shown(c->argv[i], SHOWN_BYTES - size);
-        int written = snprintf(args + size, sizeof args - size, "'%.*s' ",
-                               part, c->argv[i].data ? c->argv[i].data : "");
+        int written = snprintf(args + size, sizeof args - size, "'%.*s' ", part,
+                               c->argv[i].data ? c->argv[i].data : "");
 
         size += (size_t)written;
     }
@@ -164,8 +164,9 @@ static bool keys_fit(call *c) {
     while ((key = command_next_key(c->command, c->argc, &at)) != 0) {
         if (c->argv[key].size <= TOON_KEY_SIZE_LIMIT)
             continue;
-        reply_errorf(c->out, "ERR the key is too long: %zu bytes, the limit "
-                             "is %zu",
+        reply_errorf(c->out,
+                     "ERR the key is too long: %zu bytes, the limit "
+                     "is %zu",
                      c->argv[key].size, TOON_KEY_SIZE_LIMIT);
         return false;
     }

@@ -140,7 +140,7 @@ static void section_clients(text *t, const figures *f) {
 static void section_memory(text *t, const figures *f) {
     struct rusage usage = {0};
     uint64_t peak = 0, dataset = f->now.table_bytes + f->now.order_bytes +
-                               f->now.cache_bytes;
+                                 f->now.cache_bytes;
 
     getrusage(RUSAGE_SELF, &usage);
     peak = (uint64_t)usage.ru_maxrss * 1024;
@@ -261,8 +261,7 @@ static void section_keyspace(text *t, const figures *f) {
 static void section_cache(text *t, const figures *f) {
     uint64_t hits = f->now.cache_hits - f->base.cache_hits;
     uint64_t misses = f->now.cache_misses - f->base.cache_misses;
-    double ratio =
-        hits + misses ? (double)hits / (double)(hits + misses) : 0.0;
+    double ratio = hits + misses ? (double)hits / (double)(hits + misses) : 0.0;
 
     number(t, "cache_hits", hits);
     number(t, "cache_misses", misses);
@@ -320,8 +319,8 @@ void info_write(call *c) {
     uname(&f.os);
     f.up_s = (monotonic_ms() - s->started_ms) / 1000;
     f.rss_bytes = resident_bytes();
-    f.memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
-                     (uint64_t)sysconf(_SC_PAGESIZE);
+    f.memory_bytes =
+        (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < SECTIONS; i++) {
         if (!is_wanted(c, sections[i].name))
             continue;

@@ -103,12 +103,11 @@ static bool listen_on(loop *l, toon_slice word, char *error) {
             uv_unref(&l->listeners[l->listeners_count - 1].handle);
         return true;
     }
-    snprintf(error, CONFIG_ERROR_TEXT,
-             "cannot listen on %.100s port %d: %s; %s", host, port,
-             uv_strerror(err),
-             err == UV_EADDRINUSE
-                 ? "stop the other program or choose another --port"
-                 : "see --bind and --port");
+    snprintf(
+        error, CONFIG_ERROR_TEXT, "cannot listen on %.100s port %d: %s; %s",
+        host, port, uv_strerror(err),
+        err == UV_EADDRINUSE ? "stop the other program or choose another --port"
+                             : "see --bind and --port");
     return false;
 }
 

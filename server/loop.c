@@ -189,8 +189,9 @@ static bool write_pid(loop *l, char *error) {
         l->has_pidfile = true;
     }
     if (!fine)
-        snprintf(error, CONFIG_ERROR_TEXT, "cannot write the pid file %.200s: "
-                                           "%s",
+        snprintf(error, CONFIG_ERROR_TEXT,
+                 "cannot write the pid file %.200s: "
+                 "%s",
                  path, strerror(errno));
     return fine;
 }

@@ -7,7 +7,7 @@
 
 #include "toonstore.h"
 
-#define NUMBER_TEXT_MAX 24  /* an int64 in decimal */
+#define NUMBER_TEXT_MAX 24   /* an int64 in decimal */
 #define FLOAT_TEXT_MAX  5200 /* a long double in plain decimal notation */
 
 /* Decimal digits with at most a minus before them: no spaces, no plus sign,

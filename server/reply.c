@@ -340,8 +340,8 @@ void reply_sent(reply *r, size_t bytes) {
         bool pinned = r->pins_sent < r->pins_count &&
                       r->pins[r->pins_sent].at == r->data_sent;
         reply_pin *front = pinned ? &r->pins[r->pins_sent] : NULL;
-        size_t until = r->pins_sent < r->pins_count ? r->pins[r->pins_sent].at
-                                                    : r->size;
+        size_t until =
+            r->pins_sent < r->pins_count ? r->pins[r->pins_sent].at : r->size;
         size_t left = pinned ? front->value.size - r->pin_bytes_sent
                              : until - r->data_sent;
         size_t step = bytes < left ? bytes : left;

@@ -108,10 +108,10 @@ static resp_outcome take_count(resp *p, toon_slice in, int64_t *count,
     p->searched = line;
     if (line + 2 > in.size)
         return RESP_MORE;
-    *valid = line > p->position &&
-             number_parse(toon_bytes(in.data + p->position + 1,
-                                     line - p->position - 1),
-                          count);
+    *valid =
+        line > p->position && number_parse(toon_bytes(in.data + p->position + 1,
+                                                      line - p->position - 1),
+                                           count);
     p->position = line + 2;
     return RESP_DONE;
 }

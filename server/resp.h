@@ -12,11 +12,11 @@
 #include "toonstore.h"
 #include "words.h"
 
-#define RESP_LINE_MAX      ((size_t)64 * 1024)
-#define RESP_ARGS_MAX      ((int64_t)1024 * 1024)
-#define RESP_GUEST_ARGS    10    /* before authentication */
-#define RESP_GUEST_BULK    16384 /* bytes, before authentication */
-#define RESP_ERROR_TEXT    64
+#define RESP_LINE_MAX   ((size_t)64 * 1024)
+#define RESP_ARGS_MAX   ((int64_t)1024 * 1024)
+#define RESP_GUEST_ARGS 10    /* before authentication */
+#define RESP_GUEST_BULK 16384 /* bytes, before authentication */
+#define RESP_ERROR_TEXT 64
 
 typedef enum resp_outcome {
     RESP_DONE, /* argv, argc and *used tell the request; argc may be 0 */

@@ -28,7 +28,7 @@ struct client {
     client *prev, *next; /* all of the server's */
     uint64_t id;
     reply out;
-    int64_t created_ms, active_ms; /* monotonic */
+    int64_t created_ms, active_ms;   /* monotonic */
     char *name, *lib_name, *lib_ver; /* NULL: none */
     char peer[128], local[128];      /* "127.0.0.1:6379", a path, or "" */
     int fd;
@@ -44,7 +44,8 @@ struct client {
     /* This turn's write commands; see turn.h. */
     struct reply_span {
         reply_mark start, end;
-    } *writes;
+    } * writes;
+
     size_t writes_count, writes_capacity;
     client *next_writer;
     bool is_writer;
@@ -92,10 +93,10 @@ struct server {
     bool gathering;
 
     server_counters counters;
-    toon_stats stats_base; /* at CONFIG RESETSTAT */
+    toon_stats stats_base;  /* at CONFIG RESETSTAT */
     uint64_t random_cursor; /* of RANDOMKEY */
     rate commands_rate, input_rate, output_rate;
-    int64_t started_ms;      /* monotonic */
+    int64_t started_ms; /* monotonic */
     int64_t started_wall_ms;
     char run_id[41];
     int tcp_port;

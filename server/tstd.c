@@ -221,8 +221,7 @@ static bool take_word(int *argc, char **argv, const char *word) {
     for (int i = 1; i < *argc; i++) {
         if (strcmp(argv[i], word) != 0)
             continue;
-        memmove(&argv[i], &argv[i + 1],
-                (size_t)(*argc - i) * sizeof argv[0]);
+        memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof argv[0]);
         --*argc;
         return true;
     }

@@ -72,9 +72,9 @@ toon_blob *toon_blob_new(toon_slice key, uint64_t hash, size_t value_size) {
     blob->key_size = (unsigned)key.size;
     blob->hash = hash;
     blob->size = value_size;
-    blob->bytes[value_size] = '\0';
+    blob->bytes[key.size + value_size] = '\0';
     if (key.size > 0) {
-        memcpy(blob->bytes + value_size + 1, key.data, key.size);
+        memcpy(blob->bytes, key.data, key.size);
     }
     return blob;
 }

@@ -41,7 +41,11 @@ toon_blob *toon_blob_share(toon_blob *blob);
 void toon_blob_release(toon_blob *blob); /* NULL is allowed */
 
 static inline toon_slice toon_blob_key(const toon_blob *blob) {
-    return toon_bytes(blob->bytes + blob->size + 1, blob->key_size);
+    return toon_bytes(blob->bytes, blob->key_size);
+}
+
+static inline char *toon_blob_data(toon_blob *blob) {
+    return blob->bytes + blob->key_size;
 }
 
 /* Memory that it takes in a cache, with the allocator's share and its slot:

@@ -288,7 +288,7 @@ bool toon_record_key(const toon_record *record, toon_buf *out) {
         return false;
     }
     if (!toon_buf_reserve(out, size)) {
-        return true; /* nothing is wrong with the text */
+        return false;
     }
     char *end = size == 0 ? out->data : out->data + out->size;
     if (base64 ? !toon_base64_decode(end, text)

@@ -59,7 +59,8 @@ toon_record_result toon_record_parse_trusted(toon_slice line, toon_record *out);
 /* Is the key of the record this one? Without decoding where it can. */
 bool toon_record_key_is(const toon_record *record, toon_slice key);
 
-/* Appends the decoded key. False if its text is wrong (a damaged line). */
+/* Appends the decoded key. False if its text is wrong (a damaged line), or
+ * with out->failed if memory ran out. */
 bool toon_record_key(const toon_record *record, toon_buf *out);
 
 /* Bytes of this record's own piece of value: the value of s and b, what was

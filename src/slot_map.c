@@ -6,9 +6,9 @@
  * The invariant of a shard's table: its cells, empty ones left out, are
  * sorted by hash; a cell stands at its home or after it, with no empty cell
  * between; past the last home there is room to spill into, and after that
- * come cells that are always empty. So a search needs no bound, a miss ends at the first
- * greater hash, growing is one pass from left to right, and a scan's cursor
- * is the lowest hash that was not returned yet.
+ * come cells that are always empty. So a search needs no bound, a miss ends
+ * at the first greater hash, growing is one pass from left to right, and a
+ * scan's cursor is the lowest hash that was not returned yet.
  *
  * A reader accepts what it read when the shard's sequence number was even
  * and the same before and after. Writers store cells with release and

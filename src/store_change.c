@@ -110,7 +110,7 @@ static toon_blob *blob_of(const toon_store *store, const struct target *target,
         return NULL;
     toon_blob *blob = toon_blob_new(target->key, target->hash, value.size);
     if (blob != NULL && value.size > 0)
-        memcpy(blob->bytes, value.data, value.size);
+        memcpy(toon_blob_data(blob), value.data, value.size);
     return blob;
 }
 
@@ -268,7 +268,7 @@ static toon_blob *blob_of_append(toon_store *store, const struct target *target,
                                  size_t old_size, toon_slice bytes) {
     if (store->cache == NULL || old_size + bytes.size > APPEND_CACHED_MAX)
         return NULL;
-    const toon_blob *before =
+    toon_blob *before =
         toon_cache_peek(store->cache, target->hash, target->key);
     if (before == NULL || before->size != old_size)
         return NULL;
@@ -276,8 +276,8 @@ static toon_blob *blob_of_append(toon_store *store, const struct target *target,
         toon_blob_new(target->key, target->hash, old_size + bytes.size);
     if (blob == NULL)
         return NULL;
-    memcpy(blob->bytes, before->bytes, old_size);
-    memcpy(blob->bytes + old_size, bytes.data, bytes.size);
+    memcpy(toon_blob_data(blob), toon_blob_data(before), old_size);
+    memcpy(toon_blob_data(blob) + old_size, bytes.data, bytes.size);
     return blob;
 }
 

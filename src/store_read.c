@@ -37,7 +37,7 @@ static toon_err blob_of_record(const toon_volume *volume, const toon_hit *hit,
     toon_blob *blob = toon_blob_new(key, hash, size);
     if (blob == NULL)
         return toon_fail_memory();
-    if (!toon_record_value(&hit->record, blob->bytes)) {
+    if (!toon_record_value(&hit->record, toon_blob_data(blob))) {
         toon_blob_release(blob);
         return toon_volume_damaged(volume, offset);
     }
@@ -56,7 +56,7 @@ static toon_err blob_of_pieces(const toon_volume *volume, const toon_hit *hit,
     if (blob == NULL)
         err = toon_fail_memory();
     else
-        err = toon_pieces_copy(volume, &pieces, 0, blob->bytes);
+        err = toon_pieces_copy(volume, &pieces, 0, toon_blob_data(blob));
     toon_pieces_free(&pieces);
     if (err == TOON_OK)
         *out = blob;
@@ -200,7 +200,7 @@ toon_err toon_load_blob(toon_store *store, toon_slice key, uint64_t hash,
 /* ------------------------------------------------------------ public reads */
 
 void toon_value_of_blob(toon_blob *blob, toon_value *out) {
-    out->data = blob->bytes;
+    out->data = toon_blob_data(blob);
     out->size = blob->size;
     out->meta = blob->meta;
     out->pin = blob;
@@ -229,11 +229,11 @@ void toon_value_share(const toon_value *value, toon_value *out) {
         (void)toon_blob_share(value->pin);
 }
 
-static void copy_out(const toon_blob *blob, void *buffer, size_t capacity,
+static void copy_out(toon_blob *blob, void *buffer, size_t capacity,
                      size_t *size) {
     size_t count = blob->size < capacity ? blob->size : capacity;
     if (count > 0)
-        memcpy(buffer, blob->bytes, count);
+        memcpy(buffer, toon_blob_data(blob), count);
     *size = blob->size;
 }
 

@@ -16,7 +16,7 @@
 #include <arm_neon.h>
 #endif
 
-/* ------------------------------------------------------- one byte at a time */
+/* ------------------------------------------------------ one byte at a time */
 
 /* Classes of ASCII bytes: how many characters an escape adds, and whether the
  * byte is special. The classes of eight bytes can be added up. */
@@ -234,7 +234,7 @@ bool toon_text_unescape_portable(char *out, toon_slice text, size_t *size) {
     return true;
 }
 
-/* ------------------------------------------------------ many bytes at a time */
+/* ----------------------------------------------------- many bytes at a time */
 
 /*
  * The few words that the code below is written in, for each processor. A

@@ -15,7 +15,10 @@ static bool is_digit(char c) {
 
 /* NUL behind the end: no member of any set that is asked for here. */
 static char char_at(toon_slice text, size_t at) {
-    return at < text.size ? text.data[at] : (char)0;
+    if (at >= text.size) {
+        return '\0';
+    }
+    return text.data[at];
 }
 
 static bool is_sign(char c) {

@@ -9,7 +9,8 @@ import unittest
 import harness
 
 SCRIPT = os.path.join(harness.ROOT, "script", "server")
-HIDE_FUSE = 'mount --bind /dev/null /dev/fuse && exec "$@"'
+# A device that no driver serves, in place of /dev/fuse.
+HIDE_FUSE = 'mknod nodev c 240 7777; mount --bind nodev /dev/fuse && exec "$@"'
 
 
 @unittest.skipIf(
@@ -79,7 +80,7 @@ class ScriptServer(harness.StoreTest):
     @harness.needs_root
     def test_without_dev_fuse_it_says_so_and_serves_resp(self):
         unshare = ("unshare", "-m", "sh", "-c", HIDE_FUSE, "sh")
-        probe = harness.run(*unshare, "true", check=False)
+        probe = harness.run(*unshare, "true", check=False, cwd=self.dir)
         if probe.returncode != 0 or not os.path.exists("/dev/fuse"):
             self.skipTest("/dev/fuse cannot be hidden here")
         process = self.launch("--mount", "m", before=unshare)

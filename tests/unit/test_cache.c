@@ -51,7 +51,7 @@ static toon_slice key_of(const uint64_t *number) {
 static toon_blob *new_blob(uint64_t number, size_t size) {
     toon_blob *blob = toon_blob_new(key_of(&number), mix(number), size);
     assert_non_null(blob);
-    memset(blob->bytes, (int)(number & 0xff), size);
+    memset(toon_blob_data(blob), (int)(number & 0xff), size);
     return blob;
 }
 
@@ -129,7 +129,7 @@ static void a_blob_holds_value_nul_and_key(void **state) {
     assert_int_equal(blob->size, 5);
     assert_int_equal(blob->place, 0);
     assert_int_equal(blob->meta.expires_ms, 0);
-    assert_int_equal(blob->bytes[5], 0);
+    assert_int_equal(toon_blob_data(blob)[5], 0);
     assert_true(toon_slice_equal(toon_blob_key(blob), toon_str("key")));
     assert_true(toon_blob_bytes(blob) >= sizeof *blob + 5 + 1 + 3);
     toon_blob_release(blob);
@@ -137,7 +137,7 @@ static void a_blob_holds_value_nul_and_key(void **state) {
 
     blob = toon_blob_new(toon_bytes(NULL, 0), 0, 0);
     assert_non_null(blob);
-    assert_int_equal(blob->bytes[0], 0);
+    assert_int_equal(toon_blob_data(blob)[0], 0);
     assert_int_equal(toon_blob_key(blob).size, 0);
     toon_blob_release(blob);
 }
@@ -433,9 +433,9 @@ static toon_blob *pin(toon_cache *cache, uint64_t number) {
     return blob;
 }
 
-static void assert_intact(const toon_blob *blob, uint64_t number) {
+static void assert_intact(toon_blob *blob, uint64_t number) {
     for (size_t i = 0; i < blob->size; i++) {
-        assert_int_equal((unsigned char)blob->bytes[i], number & 0xff);
+        assert_int_equal((unsigned char)toon_blob_data(blob)[i], number & 0xff);
     }
     assert_true(toon_slice_equal(toon_blob_key(blob), key_of(&number)));
 }
@@ -776,9 +776,9 @@ typedef struct crowd {
     pthread_barrier_t all_there;
 } crowd;
 
-static bool is_intact(const toon_blob *blob, uint64_t number) {
+static bool is_intact(toon_blob *blob, uint64_t number) {
     for (size_t i = 0; i < blob->size; i += 97) {
-        if ((unsigned char)blob->bytes[i] != (number & 0xff)) {
+        if ((unsigned char)toon_blob_data(blob)[i] != (number & 0xff)) {
             return false;
         }
     }

@@ -236,7 +236,7 @@ static void assert_reads_as(toon_slice line, const toon_record_draft *draft,
     free(copy);
 }
 
-/* ---------------------------------------------------------- the known lines */
+/* --------------------------------------------------------- the known lines */
 
 static void assert_examples(const example *examples, size_t count,
                             uint32_t salt) {
@@ -517,7 +517,7 @@ static void value_check_refuses_what_the_encoder_would_not_write(void **state) {
     assert_true(toon_record_value_check(&record));
 }
 
-/* ------------------------------------------------------------ there and back */
+/* ---------------------------------------------------------- there and back */
 
 static void base64_that_looks_like_a_number_is_quoted(void **state) {
     (void)state;

@@ -35,8 +35,7 @@ static char *sent(reply *r, size_t step, size_t *size) {
 
         assert_true(count > 0);
         for (size_t i = 0; i < count && left > 0; i++) {
-            size_t part =
-                vectors[i].iov_len < left ? vectors[i].iov_len : left;
+            size_t part = vectors[i].iov_len < left ? vectors[i].iov_len : left;
 
             assert_true(vectors[i].iov_len > 0);
             memcpy(text + at, vectors[i].iov_base, part);
@@ -115,8 +114,7 @@ static void each_type_has_its_bytes_in_resp3(void **state) {
 }
 
 static void integers_have_their_digits(void **state) {
-    static const int64_t numbers[] = {0,  9,   10,        99,
-                                      100, 101, INT64_MAX, -1};
+    static const int64_t numbers[] = {0, 9, 10, 99, 100, 101, INT64_MAX, -1};
     reply r;
 
     (void)state;
@@ -124,8 +122,7 @@ static void integers_have_their_digits(void **state) {
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         char expected[32];
 
-        snprintf(expected, sizeof expected, ":%lld\r\n",
-                 (long long)numbers[i]);
+        snprintf(expected, sizeof expected, ":%lld\r\n", (long long)numbers[i]);
         reply_integer(&r, numbers[i]);
         assert_sent(&r, expected);
     }
@@ -146,9 +143,8 @@ static void line_ends_in_errors_become_spaces(void **state) {
 static void what_was_rewound_is_gone(void **state) {
     reply r;
     reply_mark mark;
-    toon_value big = {.data = calloc(1, REPLY_PIN_MIN),
-                      .size = REPLY_PIN_MIN,
-                      .pin = &big};
+    toon_value big = {
+        .data = calloc(1, REPLY_PIN_MIN), .size = REPLY_PIN_MIN, .pin = &big};
     char *bytes = (char *)(uintptr_t)big.data;
 
     (void)state;

@@ -92,8 +92,8 @@ static void inline_requests_follow_the_quoting_rules(void **state) {
 }
 
 static void empty_requests_are_done_with_no_arguments(void **state) {
-    static const char *const streams[] = {"\r\n", "\n", "  \r\n", "*0\r\n",
-                                          "*-1\r\n", "*-7\r\n"};
+    static const char *const streams[] = {"\r\n",   "\n",      "  \r\n",
+                                          "*0\r\n", "*-1\r\n", "*-7\r\n"};
 
     (void)state;
     for (size_t i = 0; i < sizeof streams / sizeof streams[0]; i++) {
@@ -216,8 +216,8 @@ static void parse_in_pieces(const char *stream, size_t size, size_t piece,
             outcome = parse(&p, copy, left, &used);
             assert_int_not_equal(outcome, RESP_BAD);
             for (size_t i = 0; outcome == RESP_DONE && i < p.argc; i++)
-                log += sprintf(log, "[%.*s]", (int)p.argv[i].size,
-                               p.argv[i].data);
+                log +=
+                    sprintf(log, "[%.*s]", (int)p.argv[i].size, p.argv[i].data);
             if (outcome == RESP_DONE)
                 log += sprintf(log, ";");
             free(copy);
@@ -343,6 +343,7 @@ static void random_streams_never_harm(void **state) {
 
 static void many_arguments_arrive_in_small_reads(void **state) {
     enum { ARGS = 50000 };
+
     char *stream = malloc(64 + ARGS * 16), *at = stream;
     size_t size = 0, have = 0, used = 0;
     resp_outcome outcome = RESP_MORE;
