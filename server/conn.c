@@ -547,7 +547,7 @@ void conn_accept(loop *l, stream *listener, bool is_unix) {
     bool is_local = false;
 
     if (!c)
-        return; /* libuv offers the connection again */
+        return; /* it waits in the backlog */
     if (is_unix)
         uv_pipe_init(&l->uv, &c->stream.pipe, 0);
     else

@@ -201,21 +201,21 @@ static void run(call *c) {
 
 void dispatch(client *c, const toon_slice *argv, size_t argc) {
     call now = {c->server, c, &c->out, NULL, argv, argc};
-    reply_mark start = reply_here(&c->out);
     uint64_t errors = c->out.errors;
 
     if (argc == 0)
         return;
+    c->command_start = reply_here(&c->out);
     run(&now);
     c->server->counters.commands_processed++;
     c->server->counters.error_replies += c->out.errors - errors;
     if (c->reply_mode != REPLY_ON) {
-        reply_rewind(&c->out, start);
+        reply_rewind(&c->out, c->command_start);
         if (c->reply_mode == REPLY_SKIP)
             c->reply_mode = REPLY_ON;
         if (c->reply_mode == REPLY_SKIP_NEXT)
             c->reply_mode = REPLY_SKIP;
     }
     if (now.command && now.command->flags & CMD_WRITE)
-        turn_wrote(c, start);
+        turn_wrote(c);
 }

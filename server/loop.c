@@ -235,6 +235,10 @@ server *server_new(toon_store *store, config *cfg, char *error) {
         return NULL;
     }
     raise_file_limit(s);
+    if (s->config.databases > 1)
+        server_log(s, LOG_LEVEL_WARNING, "there is one database yet, not %lld",
+                   (long long)s->config.databases);
+    s->config.databases = 1;
     return s;
 }
 

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define PINS_KEEP 64
+
 void reply_init(reply *r) {
     *r = (reply){.protocol = 2};
 }
@@ -38,6 +40,11 @@ void reply_clear(reply *r) {
     r->pins_count = 0;
     r->size = 0;
     r->data_sent = r->pins_sent = r->pin_bytes_sent = r->pinned_bytes = 0;
+    if (r->pins_capacity > PINS_KEEP) {
+        free(r->pins);
+        r->pins = NULL;
+        r->pins_capacity = 0;
+    }
     if (r->capacity > REPLY_KEEP_BYTES) {
         free(r->data);
         r->data = NULL;

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define ARGS_KEEP 1024
+
 void resp_init(resp *p, int64_t bulk_max) {
     *p = (resp){.bulk_max = bulk_max, .bulk_size = -1};
 }
@@ -53,6 +55,17 @@ static bool grow(resp *p) {
     p->offsets = offsets;
     p->capacity = capacity;
     return true;
+}
+
+/* Lets go of what a request of very many arguments needed. */
+static void trim(resp *p) {
+    if (p->capacity <= ARGS_KEEP)
+        return;
+    free(p->argv);
+    free(p->offsets);
+    p->argv = NULL;
+    p->offsets = NULL;
+    p->capacity = 0;
 }
 
 static resp_outcome parse_inline(resp *p, toon_slice in, size_t *used) {
@@ -187,6 +200,7 @@ resp_outcome resp_parse(resp *p, toon_slice in, size_t *used) {
         return parse_inline(p, in, used);
     if (p->position == 0) {
         p->argc = 0;
+        trim(p);
         outcome = take_array_header(p, in);
     }
     while (outcome == RESP_DONE && p->args_left > 0)

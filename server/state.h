@@ -41,7 +41,9 @@ struct client {
     size_t input_bytes, input_capacity; /* of the read buffer */
     size_t output_bytes;                /* beside `out`, on its way */
 
-    /* This turn's write commands; see turn.h. */
+    reply_mark command_start; /* where the running command replies from */
+
+    /* This turn's write commands; see turn_wrote(). */
     struct reply_span {
         reply_mark start, end;
     } * writes;
@@ -152,8 +154,8 @@ void call_help(call *c, const char *const *lines, size_t count);
  */
 void turn_begin(server *s);
 
-/* A write command of the client replied from `start` to now. */
-void turn_wrote(client *c, reply_mark start);
+/* A write command of the client replied from its command_start to now. */
+void turn_wrote(client *c);
 
 /* Writes the turn's changes. If that fails, the replies of its write commands
  * become the error. The clients that wrote are then in s->writers, which the

@@ -234,11 +234,11 @@ int main(int argc, char **argv) {
     config cfg;
     int status = 1;
 
-    if (take_word(&argc, argv, "--help") || take_word(&argc, argv, "-h")) {
+    if (take_word(&argc, argv, "--help")) {
         print_help();
         return 0;
     }
-    if (take_word(&argc, argv, "--version") || take_word(&argc, argv, "-v")) {
+    if (take_word(&argc, argv, "--version")) {
         printf("tstd %s\n", TOONSTORE_VERSION);
         return 0;
     }

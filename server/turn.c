@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#define WRITES_KEEP 1024 /* entries of an idle client */
+
 void turn_begin(server *s) {
     if (s->gathering)
         return;
@@ -16,7 +18,7 @@ void turn_begin(server *s) {
     s->gathering = true;
 }
 
-void turn_wrote(client *c, reply_mark start) {
+void turn_wrote(client *c) {
     if (c->writes_count == c->writes_capacity) {
         size_t capacity = c->writes_capacity ? c->writes_capacity * 2 : 8;
         void *writes = realloc(c->writes, capacity * sizeof *c->writes);
@@ -29,7 +31,7 @@ void turn_wrote(client *c, reply_mark start) {
         c->writes_capacity = capacity;
     }
     c->writes[c->writes_count++] =
-        (struct reply_span){start, reply_here(&c->out)};
+        (struct reply_span){c->command_start, reply_here(&c->out)};
     if (!c->is_writer) {
         c->is_writer = true;
         c->next_writer = c->server->writers;
@@ -71,6 +73,8 @@ static void replace_writes(client *c, const char *error) {
         at = span->end;
     }
     move_replies(&c->out, &old, at, reply_here(&old));
+    /* A command that settles has not replied yet. */
+    c->command_start = reply_here(&c->out);
     free(old.pins);
     free(old.data);
 }
@@ -86,6 +90,11 @@ toon_err turn_end(server *s) {
         if (err != TOON_OK)
             replace_writes(c, error_text(s, err));
         c->writes_count = 0;
+        if (c->writes_capacity > WRITES_KEEP) {
+            free(c->writes);
+            c->writes = NULL;
+            c->writes_capacity = 0;
+        }
     }
     if (err != TOON_OK)
         server_log(s, LOG_LEVEL_WARNING, "changes were refused: %s",

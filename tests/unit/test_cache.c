@@ -478,7 +478,7 @@ static void a_found_blob_stays_readable_inside_the_epoch(void **state) {
     put(cache, 7, 500);
     uint64_t number = 7;
     assert_true(toon_epoch_enter());
-    const toon_blob *blob = toon_cache_get(cache, mix(number), key_of(&number));
+    toon_blob *blob = toon_cache_get(cache, mix(number), key_of(&number));
     assert_non_null(blob);
     drop(cache, 7);
     for (uint64_t i = 100; i < 300; i++) {
