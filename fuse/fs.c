@@ -66,6 +66,18 @@ void file_unlock_two(struct mount *m, const node *a, const node *b) {
     }
 }
 
+void file_lock_all(struct mount *m) {
+    for (size_t i = 0; i < FILE_LOCKS; i++) {
+        pthread_mutex_lock(&m->file_locks[i]);
+    }
+}
+
+void file_unlock_all(struct mount *m) {
+    for (size_t i = 0; i < FILE_LOCKS; i++) {
+        pthread_mutex_unlock(&m->file_locks[i]);
+    }
+}
+
 void origin_mount(struct mount *m) {
     toon_thread_origin(m);
 }

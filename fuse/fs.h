@@ -2,7 +2,7 @@
  * fs.h - one mount, as the parts of fuse/ share it.
  *
  * Locks, in the order in which they may be taken:
- *   file locks   the content of open files; at most two, by index
+ *   file locks   the content of open files; several by index
  *   the store's own
  *   inodes       keys, counts and flags of nodes
  *   notices      the queue of what the kernel must hear
@@ -26,7 +26,7 @@
 #include <fuse_lowlevel.h>
 #include <stdatomic.h>
 
-#define FILE_LOCKS 64 /* a power of two */
+#define FILE_LOCKS 32 /* a power of two */
 #define RETRIES    64 /* of kernel calls that were answered ESTALE */
 
 struct mount {
@@ -86,6 +86,10 @@ void file_unlock(struct mount *m, const node *n);
 /* Either may be NULL. */
 void file_lock_two(struct mount *m, const node *a, const node *b);
 void file_unlock_two(struct mount *m, const node *a, const node *b);
+
+/* No file is committed meanwhile, under whichever name. */
+void file_lock_all(struct mount *m);
+void file_unlock_all(struct mount *m);
 
 /* The store's changes of this thread: by the mount itself, or by one file
  * alone (then its watcher knows whose they are). */

@@ -296,6 +296,14 @@ static void mount_free(struct mount *m) {
     free(m);
 }
 
+/* The store orders its keys on the first call that needs it: better now than
+ * when somebody waits in a look-up. What fails here fails again there. */
+static void build_order(const struct mount *m) {
+    tree t = tree_of(m);
+    tree_probe probe;
+    (void)tree_look(&t, m->prefix, &probe);
+}
+
 /* Does it answer? */
 static bool serves(const struct mount *m, char *error, size_t size) {
     struct stat st;
@@ -325,6 +333,7 @@ mount *mount_start(toon_store *store, const char *mountpoint,
         return NULL;
     }
     m->mountpoint = real;
+    build_order(m);
     if (!open_session(m, error, error_size)) {
         mount_free(m);
         return NULL;

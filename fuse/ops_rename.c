@@ -167,11 +167,8 @@ static void move_nodes(struct mount *m, const struct ends *ends) {
     inodes_unlock(&m->inodes);
 }
 
-static int rename_dir(struct mount *m, const struct ends *ends) {
+static int move_tree(struct mount *m, const struct ends *ends) {
     tree t = tree_of(m);
-    if (!ends->to.has_dir) {
-        return EINVAL;
-    }
     toon_err err = m->store.ops->batch_begin(m->store.store);
     if (err != TOON_OK) {
         return errno_of(err);
@@ -187,10 +184,21 @@ static int rename_dir(struct mount *m, const struct ends *ends) {
         err = tree_keep(&t, key_slice(&ends->from_dir));
     }
     err = commit_or_cancel(m, err);
-    if (err == TOON_OK) {
+    return err == TOON_TOO_LARGE ? ENAMETOOLONG : errno_of(err);
+}
+
+/* A file that is committed meanwhile must not bring an old name back. */
+static int rename_dir(struct mount *m, const struct ends *ends) {
+    if (!ends->to.has_dir) {
+        return EINVAL;
+    }
+    file_lock_all(m);
+    int error = move_tree(m, ends);
+    if (error == 0) {
         move_nodes(m, ends);
     }
-    return err == TOON_TOO_LARGE ? ENAMETOOLONG : errno_of(err);
+    file_unlock_all(m);
+    return error;
 }
 
 /* -------------------------------------------------------------------- both */

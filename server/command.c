@@ -355,9 +355,10 @@ const size_t command_table_size =
 
 const char *command_full_name(const command *cmd, char *to) {
     if (cmd->container)
-        snprintf(to, COMMAND_NAME_MAX, "%s|%s", cmd->container, cmd->name);
+        (void)snprintf(to, COMMAND_NAME_MAX, "%s|%s", cmd->container,
+                       cmd->name);
     else
-        snprintf(to, COMMAND_NAME_MAX, "%s", cmd->name);
+        (void)snprintf(to, COMMAND_NAME_MAX, "%s", cmd->name);
     return to;
 }
 

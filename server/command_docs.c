@@ -10,6 +10,8 @@
  */
 #include "command_docs.h"
 
+#include "numbers.h"
+
 #include <stdio.h>
 
 #define WORDS_MAX 4 /* in an alternative */
@@ -93,12 +95,8 @@ static void reply_lower(reply *out, toon_slice word) {
     char lower[COMMAND_NAME_MAX];
     size_t size = word.size < sizeof lower ? word.size : sizeof lower;
 
-    for (size_t i = 0; i < size; i++) {
-        char letter = word.data[i];
-
-        lower[i] =
-            letter >= 'A' && letter <= 'Z' ? (char)(letter + 32) : letter;
-    }
+    for (size_t i = 0; i < size; i++)
+        lower[i] = ascii_lower(word.data[i]);
     reply_bulk(out, toon_bytes(lower, size));
 }
 

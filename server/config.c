@@ -64,7 +64,7 @@ static const directive directives[] = {
      NO_RANGE, "normal 0 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
      "CLASS HARD SOFT SECONDS: cuts off clients that do not read"},
     {"client-query-buffer-limit", NULL, TYPE_MEMORY, true,
-     AT(client_query_buffer_limit), 1024 * 1024, INT64_MAX, NULL,
+     AT(client_query_buffer_limit), 1 << 20, INT64_MAX, NULL,
      "1gb", "bytes of one unfinished request"},
     {"databases", NULL, TYPE_INTEGER, false, AT(databases), 1, INT32_MAX, NULL,
      "1", "how many databases there are"},
@@ -89,7 +89,7 @@ static const directive directives[] = {
     {"port", NULL, TYPE_INTEGER, false, AT(port), 0, 65535, NULL,
      "6379", "TCP port; 0: no TCP"},
     {"proto-max-bulk-len", NULL, TYPE_MEMORY, true, AT(proto_max_bulk_len),
-     1024 * 1024, INT64_MAX, NULL, "512mb", "bytes of one argument"},
+     1 << 20, INT64_MAX, NULL, "512mb", "bytes of one argument"},
     {"protected-mode", NULL, TYPE_BOOL, true, AT(protected_mode), NO_RANGE,
      "yes", "without a password, only clients of this machine"},
     {"requirepass", NULL, TYPE_TEXT, true, AT(requirepass), NO_RANGE,
@@ -109,7 +109,7 @@ static const directive directives[] = {
     {"unixsocketperm", NULL, TYPE_OCTAL, false, AT(unixsocketperm), 0, 0777,
      NULL, "0", "its permission bits, octal; 0: as the umask says"},
     {"value-max", NULL, TYPE_MEMORY, false, AT(value_max), 1,
-     512 * 1024 * 1024, NULL, "512mb", "bytes of one value"},
+     INT64_C(1) << 29, NULL, "512mb", "bytes of one value"},
 };
 /* clang-format on */
 
@@ -168,18 +168,18 @@ bool config_same(toon_slice a, toon_slice b) {
 /* --------------------------------------------------------------- setting */
 
 static bool refuse(char *error, const char *text) {
-    snprintf(error, CONFIG_ERROR_TEXT, "%s", text);
+    (void)snprintf(error, CONFIG_ERROR_TEXT, "%s", text);
     return false;
 }
 
 static bool set_number(config *c, const directive *d, int64_t value,
                        char *error) {
     if (value < d->min || value > d->max) {
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 d->type == TYPE_OCTAL
-                     ? "argument must be between %llo and %llo inclusive"
-                     : "argument must be between %lld and %lld inclusive",
-                 (long long)d->min, (long long)d->max);
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       d->type == TYPE_OCTAL
+                           ? "argument must be between %llo and %llo inclusive"
+                           : "argument must be between %lld and %lld inclusive",
+                       (long long)d->min, (long long)d->max);
         return false;
     }
     *number_of(c, d) = value;
@@ -332,9 +332,9 @@ bool config_set(config *c, toon_slice name, toon_slice value, char *error) {
     const directive *d = find(name);
 
     if (!d) {
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 "unknown directive '%.*s'; tstd --help lists them all",
-                 (int)(name.size < 64 ? name.size : 64), name.data);
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       "unknown directive '%.*s'; tstd --help lists them all",
+                       (int)(name.size < 64 ? name.size : 64), name.data);
         return false;
     }
     return setters[d->type](c, d, value, error);
@@ -443,8 +443,8 @@ static bool apply_lines(config *c, FILE *in, const char *path, char *error) {
     free(line);
     words_free(&w);
     if (!fine)
-        snprintf(error, CONFIG_ERROR_TEXT, "%.200s, line %zu: %.250s", path,
-                 number, why);
+        (void)snprintf(error, CONFIG_ERROR_TEXT, "%.200s, line %zu: %.250s",
+                       path, number, why);
     return fine;
 }
 
@@ -455,16 +455,16 @@ bool config_read_file(config *c, const char *path, char *error) {
     bool fine = false;
 
     if (!in) {
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 "cannot read the configuration %.200s: %s", path,
-                 strerror(errno));
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       "cannot read the configuration %.200s: %s", path,
+                       strerrordesc_np(errno));
         return false;
     }
     fine = apply_lines(c, in, is_stdin ? "standard input" : path, error);
     if (!is_stdin) {
         char *copy = strdup(realpath(path, full) ? full : path);
 
-        fclose(in);
+        (void)fclose(in);
         if (copy) {
             free(c->file);
             c->file = copy;
@@ -485,11 +485,12 @@ static int apply_flag(config *c, int argc, char *const *argv, char *error) {
     if (apply_words(c, name, values, count, why))
         return used;
     if (!config_known(name))
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 "unknown option '%.100s'; tstd --help lists them all",
-                 argv[0]);
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       "unknown option '%.100s'; tstd --help lists them all",
+                       argv[0]);
     else
-        snprintf(error, CONFIG_ERROR_TEXT, "%.100s: %.300s", argv[0], why);
+        (void)snprintf(error, CONFIG_ERROR_TEXT, "%.100s: %.300s", argv[0],
+                       why);
     return 0;
 }
 
@@ -505,10 +506,10 @@ bool config_read_args(config *c, int argc, char *const *argv, char *error) {
         int used = 0;
 
         if (strncmp(argv[at], "--", 2) != 0) {
-            snprintf(error, CONFIG_ERROR_TEXT,
-                     "'%.100s' is no option; options start with --, see "
-                     "tstd --help",
-                     argv[at]);
+            (void)snprintf(error, CONFIG_ERROR_TEXT,
+                           "'%.100s' is no option; options start with --, see "
+                           "tstd --help",
+                           argv[at]);
             return false;
         }
         used = apply_flag(c, argc - at, argv + at, error);
@@ -546,8 +547,9 @@ static const char *format(const config *c, const directive *d, char *buffer,
     else if (d->type == TYPE_WORD)
         return d->words[number_in(c, d)];
     else
-        snprintf(buffer, capacity, d->type == TYPE_OCTAL ? "%llo" : "%lld",
-                 (long long)number_in(c, d));
+        (void)snprintf(buffer, capacity,
+                       d->type == TYPE_OCTAL ? "%llo" : "%lld",
+                       (long long)number_in(c, d));
     return buffer;
 }
 
@@ -556,12 +558,8 @@ bool config_matches(toon_slice glob, const char *name) {
 
     if (glob.size > sizeof lower)
         return false;
-    for (size_t i = 0; i < glob.size; i++) {
-        char letter = glob.data[i];
-
-        lower[i] =
-            letter >= 'A' && letter <= 'Z' ? (char)(letter + 32) : letter;
-    }
+    for (size_t i = 0; i < glob.size; i++)
+        lower[i] = ascii_lower(glob.data[i]);
     return toon_glob_match(toon_bytes(lower, glob.size), toon_str(name));
 }
 

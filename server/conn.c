@@ -111,7 +111,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
 static void protocol_error(conn *c) {
     char text[RESP_ERROR_TEXT + 8];
 
-    snprintf(text, sizeof text, "ERR %s", c->parser.error);
+    (void)snprintf(text, sizeof text, "ERR %s", c->parser.error);
     reply_error(&c->client.out, text);
     c->client.server->counters.error_replies++;
     server_log(c->client.server, LOG_LEVEL_VERBOSE, "%s from %s, closed",
@@ -217,7 +217,7 @@ static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *buf) {
 
     if (size == 0 || c->is_doomed)
         return;
-    if (size < 0 && size == UV_EOF && !c->is_lingering) {
+    if (size == UV_EOF && !c->is_lingering) {
         conn_end(c);
         return;
     }
@@ -519,8 +519,8 @@ static bool identify(conn *c, bool is_unix) {
     uv_fileno(&c->stream.handle, &cl->fd);
     cl->is_unix = is_unix;
     if (is_unix) {
-        snprintf(cl->peer, sizeof cl->peer, "%.120s:0",
-                 cl->server->config.unixsocket);
+        (void)snprintf(cl->peer, sizeof cl->peer, "%.120s:0",
+                       cl->server->config.unixsocket);
         memcpy(cl->local, cl->peer, sizeof cl->local);
         return true;
     }

@@ -42,12 +42,12 @@ const char *error_text(server *s, toon_err err) {
 
     while (i > 0 && failures[i].err != err)
         i--;
-    snprintf(s->error_text, sizeof s->error_text, "%s", failures[i].text);
+    (void)snprintf(s->error_text, sizeof s->error_text, "%s", failures[i].text);
     if (strstr(failures[i].text, "%s")) {
         size_t size = strlen(s->error_text) - 2;
 
-        snprintf(s->error_text + size, sizeof s->error_text - size, "%s",
-                 toon_last_error()->text);
+        (void)snprintf(s->error_text + size, sizeof s->error_text - size, "%s",
+                       toon_last_error()->text);
     }
     return s->error_text;
 }
@@ -70,15 +70,12 @@ bool call_integer(call *c, toon_slice text, int64_t *out) {
 void call_help(call *c, const char *const *lines, size_t count) {
     const char *name = c->command->container;
     char first[160];
-    size_t at = 0;
 
-    snprintf(
+    (void)snprintf(
         first, sizeof first,
         "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
-    while (first[at] && first[at] != ' ') {
-        first[at] = (char)(first[at] - 'a' + 'A');
-        at++;
-    }
+    for (size_t at = 0; first[at] && first[at] != ' '; at++)
+        first[at] = ascii_upper(first[at]);
     reply_array(c->out, count + 3);
     reply_simple(c->out, first);
     for (size_t i = 0; i < count; i++)
@@ -115,12 +112,8 @@ static void reject_unknown_sub(call *c) {
     char upper[COMMAND_NAME_MAX];
     size_t size = strlen(c->command->name);
 
-    for (size_t i = 0; i <= size; i++) {
-        char letter = c->command->name[i];
-
-        upper[i] =
-            letter >= 'a' && letter <= 'z' ? (char)(letter - 32) : letter;
-    }
+    for (size_t i = 0; i <= size; i++)
+        upper[i] = ascii_upper(c->command->name[i]);
     reply_errorf(c->out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
                  shown(c->argv[1], SHOWN_BYTES), c->argv[1].data, upper);
 }

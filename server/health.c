@@ -45,7 +45,7 @@ static int connect_tcp(const config *cfg) {
     char host[128];
     const char *from = cfg->bind + strspn(cfg->bind, " -");
 
-    snprintf(host, sizeof host, "%.*s", (int)strcspn(from, " "), from);
+    (void)snprintf(host, sizeof host, "%.*s", (int)strcspn(from, " "), from);
     four.sin_port = six.sin6_port = htons((uint16_t)cfg->port);
     if (inet_pton(AF_INET6, host, &six.sin6_addr) == 1) {
         if (IN6_IS_ADDR_UNSPECIFIED(&six.sin6_addr))
@@ -61,7 +61,8 @@ static int connect_tcp(const config *cfg) {
 static int connect_unix(const config *cfg) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", cfg->unixsocket);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s",
+                   cfg->unixsocket);
     return connected(open_socket(AF_UNIX), &address, sizeof address);
 }
 
@@ -103,14 +104,16 @@ int health_check(const config *cfg) {
     bool alive = false;
 
     if (fd < 0) {
-        fprintf(stderr, "tstd: no server answers: %s\n", strerror(errno));
+        (void)fprintf(stderr, "tstd: no server answers: %s\n",
+                      strerrordesc_np(errno));
         return 1;
     }
     alive = ask(fd, cfg->requirepass, answer, sizeof answer);
     close(fd);
     if (alive)
         return 0;
-    fprintf(stderr, "tstd: the server is not well: %.*s\n",
-            (int)strcspn(answer, "\r\n"), answer[0] ? answer : "no answer");
+    (void)fprintf(stderr, "tstd: the server is not well: %.*s\n",
+                  (int)strcspn(answer, "\r\n"),
+                  answer[0] ? answer : "no answer");
     return 1;
 }

@@ -4,6 +4,7 @@
  */
 #include "numbers.h"
 #include "state.h"
+#include "words.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,7 +50,7 @@ line(text *t, const char *format, ...) {
         }
     }
     if (size >= 0 && !t->failed) {
-        vsnprintf(t->data + t->size, (size_t)size + 1, format, again);
+        (void)vsnprintf(t->data + t->size, (size_t)size + 1, format, again);
         t->size += (size_t)size;
         memcpy(t->data + t->size, "\r\n", 2);
         t->size += 2;
@@ -77,16 +78,21 @@ static void human(text *t, const char *name, uint64_t bytes) {
         line(t, "%s:%.2f%c", name, value, units[unit]);
 }
 
+/* The second word of statm: pages in memory. */
 static uint64_t resident_bytes(void) {
     FILE *in = fopen("/proc/self/statm", "re");
-    unsigned long long total = 0, resident = 0;
+    char line_of[256] = "";
+    uint64_t pages = 0;
+    words w = {0};
 
     if (!in)
         return 0;
-    if (fscanf(in, "%llu %llu", &total, &resident) != 2)
-        resident = 0;
-    fclose(in);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (fgets(line_of, sizeof line_of, in) &&
+        words_split(&w, toon_str(line_of)) == WORDS_OK && w.count > 1)
+        number_parse_unsigned(w.at[1], &pages);
+    words_free(&w);
+    (void)fclose(in);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 /* --------------------------------------------------------------- sections */

@@ -32,12 +32,12 @@ void address_format(const struct sockaddr_storage *address, char *to,
         const struct sockaddr_in6 *six = from;
 
         uv_ip6_name(six, host, sizeof host);
-        snprintf(to, capacity, "[%s]:%d", host, ntohs(six->sin6_port));
+        (void)snprintf(to, capacity, "[%s]:%d", host, ntohs(six->sin6_port));
     } else {
         const struct sockaddr_in *four = from;
 
         uv_ip4_name(four, host, sizeof host);
-        snprintf(to, capacity, "%s:%d", host, ntohs(four->sin_port));
+        (void)snprintf(to, capacity, "%s:%d", host, ntohs(four->sin_port));
     }
 }
 
@@ -82,18 +82,20 @@ static bool listen_on(loop *l, toon_slice word, char *error) {
     struct sockaddr_storage address;
     char host[128];
 
-    snprintf(host, sizeof host, "%.*s", (int)(word.size - optional),
-             word.data + optional);
+    (void)snprintf(host, sizeof host, "%.*s", (int)(word.size - optional),
+                   word.data + optional);
     err = parse_address(host, port, &address);
     if (err != 0) {
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 "'%.100s' is no address to bind to; give numbers such as "
-                 "127.0.0.1 or ::1",
-                 host);
+        (void)snprintf(
+            error, CONFIG_ERROR_TEXT,
+            "'%.100s' is no address to bind to; give numbers such as "
+            "127.0.0.1 or ::1",
+            host);
         return false;
     }
     if (l->listeners_count == LISTENERS_MAX - 1) {
-        snprintf(error, CONFIG_ERROR_TEXT, "too many addresses to bind to");
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       "too many addresses to bind to");
         return false;
     }
     err = open_tcp(l, &address);
@@ -103,7 +105,7 @@ static bool listen_on(loop *l, toon_slice word, char *error) {
             uv_unref(&l->listeners[l->listeners_count - 1].handle);
         return true;
     }
-    snprintf(
+    (void)snprintf(
         error, CONFIG_ERROR_TEXT, "cannot listen on %.100s port %d: %s; %s",
         host, port, uv_strerror(err),
         err == UV_EADDRINUSE ? "stop the other program or choose another --port"
@@ -116,7 +118,7 @@ static bool listen_tcp(loop *l, char *error) {
     bool fine = words_split(&w, toon_str(l->server.config.bind)) == WORDS_OK;
 
     if (!fine || w.count == 0) {
-        snprintf(error, CONFIG_ERROR_TEXT, "--bind needs an address");
+        (void)snprintf(error, CONFIG_ERROR_TEXT, "--bind needs an address");
         fine = false;
     }
     for (size_t i = 0; fine && i < w.count; i++)
@@ -134,17 +136,17 @@ static bool is_served(const char *path) {
 
     if (fd < 0)
         return false;
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     served = connect(fd, to, sizeof address) == 0;
     close(fd);
     return served;
 }
 
 static bool unix_refused(const char *path, const char *why, char *error) {
-    snprintf(error, CONFIG_ERROR_TEXT,
-             "cannot listen on the socket %.200s: %s; choose another "
-             "--unixsocket",
-             path, why);
+    (void)snprintf(error, CONFIG_ERROR_TEXT,
+                   "cannot listen on the socket %.200s: %s; choose another "
+                   "--unixsocket",
+                   path, why);
     return false;
 }
 
@@ -182,8 +184,8 @@ bool listen_open(loop *l, char *error) {
 
     l->is_listening = true;
     if (cfg->port == 0 && cfg->unixsocket[0] == '\0') {
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 "nothing to listen on: give a --port or a --unixsocket");
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       "nothing to listen on: give a --port or a --unixsocket");
         return false;
     }
     if (cfg->port != 0 && !listen_tcp(l, error))
@@ -214,7 +216,8 @@ void listen_describe(const loop *l, char *to, size_t capacity) {
         char text[128];
 
         if (s->handle.type == UV_NAMED_PIPE) {
-            snprintf(text, sizeof text, "%s", l->server.config.unixsocket);
+            (void)snprintf(text, sizeof text, "%s",
+                           l->server.config.unixsocket);
         } else {
             if (uv_tcp_getsockname(&s->tcp, name, &size) != 0 ||
                 !uv_is_active(&s->handle))

@@ -170,8 +170,8 @@ static bool open_log(server *s, char *error) {
     if (s->log_fd >= 0)
         return true;
     s->log_fd = STDOUT_FILENO;
-    snprintf(error, CONFIG_ERROR_TEXT, "cannot write the log %.200s: %s",
-             s->config.logfile, strerror(errno));
+    (void)snprintf(error, CONFIG_ERROR_TEXT, "cannot write the log %.200s: %s",
+                   s->config.logfile, strerrordesc_np(errno));
     return false;
 }
 
@@ -189,10 +189,10 @@ static bool write_pid(loop *l, char *error) {
         l->has_pidfile = true;
     }
     if (!fine)
-        snprintf(error, CONFIG_ERROR_TEXT,
-                 "cannot write the pid file %.200s: "
-                 "%s",
-                 path, strerror(errno));
+        (void)snprintf(error, CONFIG_ERROR_TEXT,
+                       "cannot write the pid file %.200s: "
+                       "%s",
+                       path, strerrordesc_np(errno));
     return fine;
 }
 
@@ -219,7 +219,7 @@ server *server_new(toon_store *store, config *cfg, char *error) {
     server *s = NULL;
 
     if (!l || !input || uv_loop_init(&l->uv) != 0) {
-        snprintf(error, CONFIG_ERROR_TEXT, "out of memory");
+        (void)snprintf(error, CONFIG_ERROR_TEXT, "out of memory");
         free(l);
         free(input);
         return NULL;

@@ -31,6 +31,15 @@ size_t float_format(char *to, long double value);
 /* "512mb", "1k", "1gb", "100": k m g are powers of 1000, kb mb gb of 1024. */
 bool memory_parse(toon_slice text, uint64_t *out);
 
+/* Letters of ASCII, whatever the locale. */
+static inline char ascii_lower(char c) {
+    return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+}
+
+static inline char ascii_upper(char c) {
+    return (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
+}
+
 /* Does the slice hold this word, in any case? */
 bool slice_is(toon_slice text, const char *word);
 

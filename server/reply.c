@@ -100,7 +100,7 @@ static void put_line(reply *r, char type, const char *text, size_t size) {
         return;
     *to++ = type;
     for (size_t i = 0; i < size; i++)
-        *to++ = text[i] == '\r' || text[i] == '\n' ? ' ' : text[i];
+        *to++ = (char)(text[i] == '\r' || text[i] == '\n' ? ' ' : text[i]);
     *to++ = '\r';
     *to = '\n';
     r->size += size + 3;
@@ -133,7 +133,7 @@ void reply_errorf(reply *r, const char *format, ...) {
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
     reply_error(r, text);
 }
@@ -237,11 +237,11 @@ void reply_double(reply *r, double value) {
     char text[64];
 
     if (isinf(value))
-        snprintf(text, sizeof text, value > 0 ? "inf" : "-inf");
+        (void)snprintf(text, sizeof text, value > 0 ? "inf" : "-inf");
     else if (isnan(value))
-        snprintf(text, sizeof text, "nan");
+        (void)snprintf(text, sizeof text, "nan");
     else
-        snprintf(text, sizeof text, "%.17g", value);
+        (void)snprintf(text, sizeof text, "%.17g", value);
     if (r->protocol == 3)
         put_line(r, ',', text, strlen(text));
     else
@@ -280,6 +280,7 @@ static void move_tail(reply *r, reply_mark mark, size_t size) {
 
     if (r->failed || between == 0)
         return;
+    assert(size > 0);
     copy = malloc(size);
     if (!copy) {
         r->failed = true;

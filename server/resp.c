@@ -28,7 +28,7 @@ void resp_free(resp *p) {
 }
 
 static resp_outcome bad(resp *p, const char *why) {
-    snprintf(p->error, sizeof p->error, "Protocol error: %s", why);
+    (void)snprintf(p->error, sizeof p->error, "Protocol error: %s", why);
     return RESP_BAD;
 }
 
@@ -157,7 +157,8 @@ static resp_outcome take_bulk_header(resp *p, toon_slice in) {
     if (in.data[start] != '$') {
         char why[32];
 
-        snprintf(why, sizeof why, "expected '$', got '%c'", in.data[start]);
+        (void)snprintf(why, sizeof why, "expected '$', got '%c'",
+                       in.data[start]);
         return bad(p, why);
     }
     if (!valid || size < 0 || size > p->bulk_max)

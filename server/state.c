@@ -110,7 +110,7 @@ void server_log(const server *s, log_level level, const char *format, ...) {
         return;
     clock_gettime(CLOCK_REALTIME, &now);
     localtime_r(&now.tv_sec, &parts);
-    strftime(date, sizeof date, "%d %b %Y %H:%M:%S", &parts);
+    (void)strftime(date, sizeof date, "%d %b %Y %H:%M:%S", &parts);
     size = snprintf(line, sizeof line, "%d:M %s.%03ld %c ", (int)getpid(), date,
                     now.tv_nsec / 1000000, marks[level]);
     if (size < 0)

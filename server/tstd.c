@@ -30,25 +30,27 @@ typedef struct daemon_parts {
 static void describe(void *arg, const char *name, const char *value,
                      const char *what) {
     (void)arg;
-    printf("  --%-27s %s", name, what);
+    (void)printf("  --%-27s %s", name, what);
     if (strlen(value) > 24)
-        printf("\n  %29s (%s)\n", "", value);
+        (void)printf("\n  %29s (%s)\n", "", value);
     else
-        printf("%s%s%s\n", value[0] ? " (" : "", value, value[0] ? ")" : "");
+        (void)printf("%s%s%s\n", value[0] ? " (" : "", value,
+                     value[0] ? ")" : "");
 }
 
 static void print_help(void) {
-    printf("tstd - serves a toonstore: by the Redis protocol and, with "
-           "--mount, as files.\n\n"
-           "usage: tstd [FILE] [--name value]...\n\n"
-           "FILE holds lines of `name value`, as redis.conf does; - is "
-           "standard input.\n"
-           "--data DIR is --dir DIR. What is in brackets is the default.\n\n");
+    (void)printf(
+        "tstd - serves a toonstore: by the Redis protocol and, with "
+        "--mount, as files.\n\n"
+        "usage: tstd [FILE] [--name value]...\n\n"
+        "FILE holds lines of `name value`, as redis.conf does; - is "
+        "standard input.\n"
+        "--data DIR is --dir DIR. What is in brackets is the default.\n\n");
     config_describe(describe, NULL);
-    printf("\n  --%-27s %s\n", "health",
-           "ask the server of this configuration; 0 if it is well");
-    printf("  --%-27s %s\n", "version", "the version of this program");
-    printf("  --%-27s %s\n", "help", "this text");
+    (void)printf("\n  --%-27s %s\n", "health",
+                 "ask the server of this configuration; 0 if it is well");
+    (void)printf("  --%-27s %s\n", "version", "the version of this program");
+    (void)printf("  --%-27s %s\n", "help", "this text");
 }
 
 static void on_message(void *arg, toon_message_level level, const char *text) {
@@ -56,7 +58,7 @@ static void on_message(void *arg, toon_message_level level, const char *text) {
     server *s = atomic_load(&parts->server);
 
     if (!s)
-        fprintf(stderr, "tstd: %s\n", text);
+        (void)fprintf(stderr, "tstd: %s\n", text);
     else if (level == TOON_WARNING)
         server_warn(s, text);
     else
@@ -81,7 +83,7 @@ static bool open_store(daemon_parts *parts, config *cfg) {
     if (cfg->cache_bytes == 0)
         options.cache_policy = TOON_CACHE_NONE;
     if (toon_open(cfg->dir, &options, &parts->store) != TOON_OK) {
-        fprintf(stderr, "tstd: %s\n", toon_last_error()->text);
+        (void)fprintf(stderr, "tstd: %s\n", toon_last_error()->text);
         return false;
     }
     if (realpath(cfg->dir, full))
@@ -123,7 +125,8 @@ static bool start_mount(daemon_parts *parts, const char *path,
     server_gate gate = {notices_queued, notices_told, NULL};
 
     if (!mount_available(error, sizeof error)) {
-        snprintf(line, sizeof line, "no mount: %s; serving RESP alone", error);
+        (void)snprintf(line, sizeof line, "no mount: %s; serving RESP alone",
+                       error);
         server_warn(s, line);
         return true;
     }
@@ -133,14 +136,14 @@ static bool start_mount(daemon_parts *parts, const char *path,
             mount_start(parts->store, path, &options, error, sizeof error);
     mount_options_free(&options);
     if (!parts->mount) {
-        fprintf(stderr, "tstd: %s\n", error);
+        (void)fprintf(stderr, "tstd: %s\n", error);
         return false;
     }
     gate.arg = parts->mount;
     server_set_gate(s, gate);
     mount_on_told(parts->mount, on_told, s);
     server_watch_fd(s, mount_ended_fd(parts->mount), on_unmounted, parts);
-    snprintf(line, sizeof line, "mounted on %s", path);
+    (void)snprintf(line, sizeof line, "mounted on %s", path);
     server_note(s, line);
     return true;
 }
@@ -178,7 +181,7 @@ static int close_store(daemon_parts *parts) {
     if (err != TOON_OK && s)
         server_warn(s, toon_last_error()->text);
     else if (err != TOON_OK)
-        fprintf(stderr, "tstd: %s\n", toon_last_error()->text);
+        (void)fprintf(stderr, "tstd: %s\n", toon_last_error()->text);
     return err == TOON_OK ? 0 : 1;
 }
 
@@ -196,7 +199,7 @@ static int serve(config *cfg) {
     s = server_new(parts.store, cfg, error);
     atomic_store(&parts.server, s);
     if (!s)
-        fprintf(stderr, "tstd: %s\n", error);
+        (void)fprintf(stderr, "tstd: %s\n", error);
     fine = s && (mount_path[0] == '\0' ||
                  start_mount(&parts, mount_path, mount_words));
     if (fine)
@@ -239,16 +242,16 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (take_word(&argc, argv, "--version")) {
-        printf("tstd %s\n", TOONSTORE_VERSION);
+        (void)printf("tstd %s\n", TOONSTORE_VERSION);
         return 0;
     }
     signal(SIGPIPE, SIG_IGN);
     if (!config_init(&cfg))
-        snprintf(error, sizeof error, "out of memory");
+        (void)snprintf(error, sizeof error, "out of memory");
     else if (config_read_args(&cfg, argc, argv, error))
         status = is_health ? health_check(&cfg) : serve(&cfg);
     if (error[0] != '\0')
-        fprintf(stderr, "tstd: %s\n", error);
+        (void)fprintf(stderr, "tstd: %s\n", error);
     config_free(&cfg);
     return status;
 }

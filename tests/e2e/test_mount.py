@@ -348,6 +348,14 @@ class Names(MountTest):
         self.assertEqual(harness.read_file(self.at("b")), b"new")
         self.assertEqual(os.listdir(self.mnt), ["b"])
 
+    def test_an_open_file_moves_with_its_directory(self):
+        os.makedirs(self.at("a/b"))
+        with open(self.at("a/b/f"), "wb") as writer:
+            writer.write(b"kept")
+            os.rename(self.at("a"), self.at("c"))
+        self.assertEqual(harness.read_file(self.at("c/b/f")), b"kept")
+        self.assertEqual(os.listdir(self.mnt), ["c"])
+
     def test_rename_flags_are_honoured(self):
         harness.write_file(self.at("a"), b"1")
         harness.write_file(self.at("b"), b"2")
