@@ -247,9 +247,11 @@ static void stop_threads(struct mount *m) {
 
 /* ------------------------------------------------------------- start and stop */
 
+/* The caller's text becomes the mount's own; without memory, none. */
 static bool copy_text(char **text) {
-    *text = *text != NULL ? strdup(*text) : NULL;
-    return *text != NULL;
+    const char *theirs = *text;
+    *text = theirs != NULL ? strdup(theirs) : NULL;
+    return theirs == NULL || *text != NULL;
 }
 
 static struct mount *mount_new(toon_store *store,
@@ -260,10 +262,9 @@ static struct mount *mount_new(toon_store *store,
     }
     m->store = backend_of_store(store);
     m->options = *options;
-    bool copied =
-        (copy_text(&m->options.prefix) || options->prefix == NULL) &
-        (copy_text(&m->options.data_dir) || options->data_dir == NULL) &
-        (copy_text(&m->options.kernel_words) || options->kernel_words == NULL);
+    bool copied = copy_text(&m->options.prefix);
+    copied = copy_text(&m->options.data_dir) && copied;
+    copied = copy_text(&m->options.kernel_words) && copied;
     m->prefix = toon_str(m->options.prefix != NULL ? m->options.prefix : "");
     m->started_ms = now_ms();
     m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -271,7 +272,8 @@ static struct mount *mount_new(toon_store *store,
     for (size_t i = 0; i < FILE_LOCKS; i++) {
         pthread_mutex_init(&m->file_locks[i], NULL);
     }
-    bool ready = notices_init(&m->notices) & inodes_init(&m->inodes);
+    bool ready = notices_init(&m->notices);
+    ready = inodes_init(&m->inodes) && ready;
     if (ready && copied && m->ended_fd >= 0) {
         m->root = inodes_hold(&m->inodes, NODE_DIR, m->prefix);
     }

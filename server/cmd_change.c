@@ -8,6 +8,7 @@
 #include "numbers.h"
 #include "state.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -211,6 +212,7 @@ static toon_err overwrite(call *c, size_t offset, toon_slice bytes,
     if (bytes.size > 0) {
         if (offset + bytes.size > *size)
             *size = offset + bytes.size;
+        assert(*size > 0);
         copy = calloc(1, *size);
         if (copy) {
             if (old.size > 0)

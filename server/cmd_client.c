@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DESCRIPTION_MAX 1024
+#define DESCRIPTION_MAX ((size_t)1024)
 
 /* ------------------------------------------------------------------ names */
 

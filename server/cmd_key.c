@@ -81,23 +81,29 @@ void cmd_renamenx(call *c) {
         reply_integer(c->out, err == TOON_OK && !same);
 }
 
+/* There is one database to copy to. */
+static bool read_database(call *c, toon_slice word) {
+    int64_t database = 0;
+
+    if (!call_integer(c, word, &database))
+        return false;
+    if (database != 0)
+        reply_error(c->out, "ERR DB index is out of range");
+    return database == 0;
+}
+
 static bool read_copy_options(call *c, bool *replace) {
     for (size_t i = 3; i < c->argc; i++) {
-        int64_t database = 0;
-
         if (slice_is(c->argv[i], "replace")) {
             *replace = true;
-        } else if (slice_is(c->argv[i], "db") && i + 1 < c->argc) {
-            if (!call_integer(c, c->argv[++i], &database))
-                return false;
-            if (database != 0) {
-                reply_error(c->out, "ERR DB index is out of range");
-                return false;
-            }
-        } else {
+            continue;
+        }
+        if (!slice_is(c->argv[i], "db") || i + 1 == c->argc) {
             call_syntax_error(c);
             return false;
         }
+        if (!read_database(c, c->argv[++i]))
+            return false;
     }
     return true;
 }

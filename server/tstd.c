@@ -245,7 +245,7 @@ int main(int argc, char **argv) {
         (void)printf("tstd %s\n", TOONSTORE_VERSION);
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     if (!config_init(&cfg))
         (void)snprintf(error, sizeof error, "out of memory");
     else if (config_read_args(&cfg, argc, argv, error))

@@ -437,6 +437,88 @@ class Names(MountTest):
         self.assertEqual(os.listdir(self.mnt), ["%2E"])
 
 
+class RandomOperations(MountTest):
+    """The same operations on the mount and on an ordinary directory."""
+
+    NAMES = ("a", "b", "c", "d")
+
+    def setUp(self):
+        super().setUp()
+        self.start()
+        self.plain = self.path("plain")
+        os.mkdir(self.plain)
+        self.rng = random.Random(SEED)
+
+    def random_path(self):
+        depth = self.rng.choice((1, 1, 2, 2, 3))
+        return os.path.join(*(self.rng.choice(self.NAMES) for _ in range(depth)))
+
+    @staticmethod
+    def outcome(top, step, paths, data, number):
+        first, second = (os.path.join(top, path) for path in paths)
+        try:
+            if step == "write":
+                harness.write_file(first, data)
+            elif step == "append":
+                harness.write_file(first, data, "ab")
+            elif step == "patch":
+                with open(first, "r+b") as file:
+                    file.seek(number)
+                    file.write(data)
+            elif step == "truncate":
+                os.truncate(first, number)
+            elif step == "exchange":
+                return renameat2(first, second, RENAME_EXCHANGE)
+            elif step == "link":
+                os.symlink("target%d" % number, first)
+            elif step == "read":
+                return harness.read_file(first)
+            elif step == "list":
+                return sorted(os.listdir(first))
+            elif step == "rename":
+                os.rename(first, second)
+            else:
+                getattr(os, step)(first)
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        return "done"
+
+    def snapshot(self, top):
+        found = {}
+        for folder, folders, files in os.walk(top):
+            for name in folders + files:
+                path = os.path.join(folder, name)
+                key = os.path.relpath(path, top)
+                if os.path.islink(path):
+                    found[key] = os.readlink(path)
+                elif os.path.isdir(path):
+                    found[key] = None
+                else:
+                    found[key] = (os.path.getsize(path), harness.read_file(path))
+        return found
+
+    def test_end_as_on_an_ordinary_file_system(self):
+        steps = (
+            "write write append patch truncate mkdir mkdir unlink rmdir rename"
+            " rename exchange link read list"
+        ).split()
+        for index in range(1500 if harness.SMALL else 6000):
+            step = self.rng.choice(steps)
+            paths = (self.random_path(), self.random_path())
+            kinds = {os.path.isdir(os.path.join(self.plain, p)) for p in paths}
+            if step == "exchange" and len(kinds) > 1:
+                continue  # of a file and a directory: refused
+            data = self.rng.randbytes(self.rng.choice((0, 3, 5000)))
+            number = self.rng.randrange(9000)
+            wanted = self.outcome(self.plain, step, paths, data, number)
+            found = self.outcome(self.mnt, step, paths, data, number)
+            self.assertEqual(found, wanted, (SEED, index, step, paths))
+        self.assertEqual(self.snapshot(self.mnt), self.snapshot(self.plain))
+        self.end()
+        self.start()
+        self.assertEqual(self.snapshot(self.mnt), self.snapshot(self.plain))
+
+
 class Listing(MountTest):
     def test_a_large_directory_is_listed_once_and_in_order(self):
         self.start()
