@@ -160,23 +160,29 @@ void cmd_getex(call *c) {
 
 /* ----------------------------------------------------------- several keys */
 
+struct several {
+    call *call;
+    reply_mark start;
+};
+
+static void reply_several(void *arg) {
+    struct several *self = arg;
+    call *c = self->call;
+
+    reply_rewind(c->out, self->start);
+    reply_array(c->out, c->argc - 1);
+    for (size_t i = 1; i < c->argc; i++) {
+        toon_value value;
+        toon_err err = toon_get(c->server->store, c->argv[i], &value);
+
+        reply_found(c, err, &value);
+    }
+}
+
 void cmd_mget(call *c) {
-    toon_store *store = c->server->store;
-    reply_mark start = reply_here(c->out);
-    uint64_t seen = 0;
+    struct several self = {c, reply_here(c->out)};
 
-    /* A batch of another thread shows whole or not at all. */
-    do {
-        reply_rewind(c->out, start);
-        seen = toon_batches_seen(store);
-        reply_array(c->out, c->argc - 1);
-        for (size_t i = 1; i < c->argc; i++) {
-            toon_value value;
-            toon_err err = toon_get(store, c->argv[i], &value);
-
-            reply_found(c, err, &value);
-        }
-    } while (toon_batches_seen(store) != seen);
+    toon_read_together(c->server->store, reply_several, &self);
 }
 
 static toon_err set_pairs(call *c) {

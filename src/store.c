@@ -545,14 +545,35 @@ void toon_batch_cancel(toon_store *store) {
     (void)pthread_mutex_unlock(&store->writer_lock);
 }
 
-uint64_t toon_batches_seen(toon_store *store) {
+/* The number of whole batches so far; waits while one is being applied. */
+static uint64_t whole_batches(toon_store *store) {
     uint64_t seen = atomic_load(&store->batches);
-    while ((seen & 1) != 0 && !in_own_batch(store)) {
+    while ((seen & 1) != 0) {
         (void)pthread_mutex_lock(&store->writer_lock);
         (void)pthread_mutex_unlock(&store->writer_lock);
         seen = atomic_load(&store->batches);
     }
     return seen;
+}
+
+void toon_read_together(toon_store *store, toon_read_fn *read, void *arg) {
+    enum { TRIES = 4 };
+
+    if (in_own_batch(store)) {
+        read(arg);
+        return;
+    }
+    for (int i = 0; i < TRIES; i++) {
+        uint64_t seen = whole_batches(store);
+        read(arg);
+        if (atomic_load(&store->batches) == seen)
+            return;
+    }
+    (void)pthread_mutex_lock(&store->writer_lock);
+    atomic_store(&store->batch_thread, &this_thread.self);
+    read(arg);
+    atomic_store(&store->batch_thread, NULL);
+    (void)pthread_mutex_unlock(&store->writer_lock);
 }
 
 /* -------------------------------------------------------------- gathering */

@@ -642,16 +642,23 @@ static toon_err expire_slot(toon_store *store, const toon_expiry_entry *entry,
     return err;
 }
 
+static const toon_expiry_entry *next_due(const toon_volume *volume,
+                                         int64_t now) {
+    const toon_expiry_entry *next = toon_expiry_peek(&volume->expiry);
+    return next != NULL && next->expires_ms <= now ? next : NULL;
+}
+
 static toon_err expire_locked(toon_store *store, size_t count, bool *more) {
     toon_volume *volume = atomic_load(&store->volume);
     toon_buf key = {0};
     toon_err err = TOON_OK;
     int64_t now = toon_now_ms();
+    if (next_due(volume, now) == NULL)
+        return TOON_OK;
     toon_group group = toon_group_begin_locked(store);
-    *more = false;
     for (;;) {
-        const toon_expiry_entry *due = toon_expiry_peek(&volume->expiry);
-        if (due == NULL || due->expires_ms > now)
+        const toon_expiry_entry *due = next_due(volume, now);
+        if (due == NULL)
             break;
         *more = count == 0;
         if (count-- == 0)

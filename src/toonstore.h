@@ -233,12 +233,15 @@ TOON_API toon_err toon_stat_key(toon_store *store, toon_slice key,
                                 toon_key_stat *out);
 
 /*
- * A reader of several keys sees all of a batch or nothing of it:
- *   do { seen = toon_batches_seen(store); ...read... }
- *   while (toon_batches_seen(store) != seen);
- * Waits while a batch is being applied by another thread.
+ * Reads of several keys that see all of a batch or nothing of it: calls
+ * read(arg), which must not change the store, and again as often as a batch
+ * of another thread came in between; after a few times it keeps batches out
+ * for the length of one call. What read() produced before its last call is to
+ * be thrown away.
  */
-TOON_API uint64_t toon_batches_seen(toon_store *store);
+typedef void toon_read_fn(void *arg);
+TOON_API void toon_read_together(toon_store *store, toon_read_fn *read,
+                                 void *arg);
 
 /* ---------------------------------------------------------------- changing */
 
@@ -328,7 +331,7 @@ TOON_API toon_err toon_clear(toon_store *store);
  * Many changes, all or none, also across a crash. Between begin and commit
  * the changing calls of THIS THREAD join the batch; other threads' changes
  * wait, so keep it short. Single reads by others may see a part of it,
- * toon_batches_seen() tells them. Batches do not nest: TOON_INVALID.
+ * toon_read_together() does not. Batches do not nest: TOON_INVALID.
  *
  * A changing call that fails inside a batch leaves the batch as it was; the
  * caller decides whether to commit or to cancel.

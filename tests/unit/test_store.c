@@ -792,28 +792,56 @@ static void *set_pairs(void *arg) {
     return NULL;
 }
 
+struct pair {
+    toon_store *store;
+    char x[16], y[16];
+    toon_err err;
+};
+
+static void read_pair(void *arg) {
+    struct pair *pair = arg;
+    size_t size;
+    memset(pair->x, 0, sizeof pair->x);
+    memset(pair->y, 0, sizeof pair->y);
+    pair->err = toon_read(pair->store, toon_str("x"), pair->x, 15, &size);
+    if (pair->err == TOON_OK)
+        pair->err = toon_read(pair->store, toon_str("y"), pair->y, 15, &size);
+}
+
 static void readers_of_several_keys_see_whole_batches(void **state) {
     struct fixture *self = *state;
+    struct pair pair = {.store = self->store};
     pthread_t thread;
     put(self, "x", "0");
     put(self, "y", "0");
     assert_int_equal(pthread_create(&thread, NULL, set_pairs, self), 0);
-    char x[16] = "", y[16] = "";
-    while (strncmp(x, "1999", 4) != 0) {
-        uint64_t seen;
-        size_t x_size, y_size;
-        do {
-            seen = toon_batches_seen(self->store);
-            memset(x, 0, sizeof x);
-            memset(y, 0, sizeof y);
-            assert_ok(toon_read(self->store, toon_str("x"), x, 15, &x_size));
-            assert_ok(toon_read(self->store, toon_str("y"), y, 15, &y_size));
-        } while (toon_batches_seen(self->store) != seen);
-        assert_string_equal(x, y);
+    while (strncmp(pair.x, "1999", 4) != 0) {
+        toon_read_together(self->store, read_pair, &pair);
+        assert_ok(pair.err);
+        assert_string_equal(pair.x, pair.y);
     }
     void *failed;
     (void)pthread_join(thread, &failed);
     assert_null(failed);
+}
+
+/* Each call is disturbed by a batch, and it ends all the same. */
+static void disturb(void *arg) {
+    struct pair *pair = arg;
+    pthread_t thread;
+    struct fixture self = {.store = pair->store};
+    pair->x[0]++;
+    if (pair->x[0] > 4)
+        return; /* now batches are kept out */
+    assert_int_equal(pthread_create(&thread, NULL, set_pairs, &self), 0);
+    (void)pthread_join(thread, NULL);
+}
+
+static void reading_together_ends_under_endless_batches(void **state) {
+    struct fixture *self = *state;
+    struct pair pair = {.store = self->store};
+    toon_read_together(self->store, disturb, &pair);
+    assert_int_equal(pair.x[0], 5);
 }
 
 int main(void) {
@@ -853,6 +881,7 @@ int main(void) {
         STORE_TEST(threads_lose_no_append),
         STORE_TEST(clearing_disturbs_no_reader),
         STORE_TEST(readers_of_several_keys_see_whole_batches),
+        STORE_TEST(reading_together_ends_under_endless_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
