@@ -6,7 +6,7 @@
  *   the store's own
  *   inodes       keys, counts and flags of nodes
  *   notices      the queue of what the kernel must hear
- *   ticks
+ *   ticks, handles
  * The store calls its watchers while a writer waits, and the watcher here
  * takes `inodes` and `notices`: so the store is never called with these held.
  * The kernel is told things by the notice thread alone, without any lock.
@@ -18,6 +18,7 @@
 
 #include "attr.h"
 #include "backend.h"
+#include "handles.h"
 #include "inodes.h"
 #include "invalidate.h"
 #include "mount.h"
@@ -37,6 +38,7 @@ struct mount {
     node *root;
     ticks ticks;
     notices notices;
+    handles handles; /* of directories, and of files apart */
     uint64_t watch;
     pthread_mutex_t file_locks[FILE_LOCKS];
     _Atomic uint64_t estale[RETRIES];

@@ -269,6 +269,7 @@ static struct mount *mount_new(toon_store *store,
     m->started_ms = now_ms();
     m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ticks_init(&m->ticks);
+    handles_init(&m->handles);
     for (size_t i = 0; i < FILE_LOCKS; i++) {
         pthread_mutex_init(&m->file_locks[i], NULL);
     }
@@ -284,6 +285,7 @@ static void mount_free(struct mount *m) {
     if (m->session != NULL) {
         fuse_session_destroy(m->session);
     }
+    handles_free(&m->handles);
     inodes_free(&m->inodes);
     notices_free(&m->notices);
     ticks_free(&m->ticks);

@@ -21,6 +21,7 @@ struct mark {
 };
 
 typedef struct listing {
+    handle handle; /* first */
     key_text dir;
     list_piece piece;
     uint64_t first; /* entries before the piece's */
@@ -40,7 +41,8 @@ static void drop_marks(listing *l) {
     l->mark_count = 0;
 }
 
-static void listing_free(listing *l) {
+static void listing_free(handle *self) {
+    listing *l = (listing *)self;
     drop_marks(l);
     free(l->marks);
     list_piece_free(&l->piece);
@@ -55,15 +57,16 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
         return;
     }
     inodes_copy_key(&m->inodes, node_of(m, ino), &l->dir);
+    handle_add(&m->handles, &l->handle, listing_free);
     fi->fh = (uintptr_t)l;
     if (fuse_reply_open(req, fi) != 0) {
-        listing_free(l);
+        handle_free(&m->handles, &l->handle);
     }
 }
 
 void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
     (void)ino;
-    listing_free(listing_of(fi));
+    handle_free(&mount_of(req)->handles, &listing_of(fi)->handle);
     reply_done(req, 0);
 }
 

@@ -14,6 +14,7 @@
 
 /* What an open that is not the file's shared content reads: `fi->fh`. */
 typedef struct own_view {
+    handle handle;    /* first */
     toon_value value; /* pinned, or all zero */
     char *text;       /* owned, or NULL */
     size_t size;
@@ -23,13 +24,16 @@ static own_view *view_of(const struct fuse_file_info *fi) {
     return (own_view *)(uintptr_t)fi->fh;
 }
 
-static void view_free(own_view *view) {
+static void view_free(handle *self) {
+    own_view *view = (own_view *)self;
     toon_value_release(&view->value);
     free(view->text);
     free(view);
 }
 
-static void set_view(struct fuse_file_info *fi, own_view *view) {
+static void set_view(struct mount *m, struct fuse_file_info *fi,
+                     own_view *view) {
+    handle_add(&m->handles, &view->handle, view_free);
     fi->fh = (uintptr_t)view;
     fi->direct_io = 1;
     fi->keep_cache = 0;
@@ -59,7 +63,7 @@ static int open_status(struct mount *m, const node *n,
         free(view);
         return ENOMEM;
     }
-    set_view(fi, view);
+    set_view(m, fi, view);
     return 0;
 }
 
@@ -93,7 +97,7 @@ static int open_own_view(struct mount *m, const node *n,
         return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
     }
     view->size = view->value.size;
-    set_view(fi, view);
+    set_view(m, fi, view);
     return 0;
 }
 
@@ -118,7 +122,7 @@ static int open_node(struct mount *m, fuse_req_t req, node *n,
 static int close_node(struct mount *m, node *n,
                       const struct fuse_file_info *fi) {
     if (fi->fh != 0) {
-        view_free(view_of(fi));
+        handle_free(&m->handles, &view_of(fi)->handle);
         return 0;
     }
     file_lock(m, n);

@@ -20,6 +20,9 @@
 typedef struct daemon_parts {
     toon_store *store;
     _Atomic(server *) server; /* the store's messages come from any thread */
+    char data_dir[PATH_MAX];  /* absolute */
+    size_t value_max;
+    uint64_t store_max;
 #ifdef TOON_WITH_FUSE
     mount *mount;
 #endif
@@ -78,7 +81,7 @@ static bool open_store(daemon_parts *parts, config *cfg) {
         .message = on_message,
         .message_arg = parts,
     };
-    char full[PATH_MAX], error[CONFIG_ERROR_TEXT];
+    char error[CONFIG_ERROR_TEXT];
 
     if (cfg->cache_bytes == 0)
         options.cache_policy = TOON_CACHE_NONE;
@@ -86,8 +89,10 @@ static bool open_store(daemon_parts *parts, config *cfg) {
         (void)fprintf(stderr, "tstd: %s\n", toon_last_error()->text);
         return false;
     }
-    if (realpath(cfg->dir, full))
-        config_set(cfg, toon_str("dir"), toon_str(full), error);
+    if (realpath(cfg->dir, parts->data_dir))
+        config_set(cfg, toon_str("dir"), toon_str(parts->data_dir), error);
+    parts->value_max = options.value_size_max;
+    parts->store_max = options.store_size_max;
     return true;
 }
 
@@ -131,6 +136,9 @@ static bool start_mount(daemon_parts *parts, const char *path,
         return true;
     }
     mount_options_init(&options);
+    options.data_dir = strdup(parts->data_dir);
+    options.value_size_max = parts->value_max;
+    options.store_size_max = parts->store_max;
     if (mount_options_parse(&options, words, error, sizeof error))
         parts->mount =
             mount_start(parts->store, path, &options, error, sizeof error);

@@ -19,7 +19,10 @@ static struct mount *m;
 static int set_up(void **state) {
     (void)state;
     m = calloc(1, sizeof(*m));
-    bool ready = m != NULL && notices_init(&m->notices);
+    if (m == NULL) {
+        return -1;
+    }
+    bool ready = notices_init(&m->notices);
     ready = ready && inodes_init(&m->inodes);
     m->root = ready ? inodes_hold(&m->inodes, NODE_DIR, m->prefix) : NULL;
     return m->root != NULL ? 0 : -1;
