@@ -123,30 +123,24 @@ size_t command_next_key(const command *cmd, size_t argc, size_t *at);
 
 /* ---------------------------------------------------------------- handlers */
 
+/* clang-format off */
 #define COMMAND_HANDLERS(X)                                                    \
-    X(append)                                                                  \
-    X(auth)                                                                    \
-    X(client_getname)                                                          \
-    X(client_help) X(client_id) X(client_info) X(client_kill) X(               \
-        client_list) X(client_no_evict) X(client_no_touch) X(client_reply)     \
-        X(client_setinfo) X(client_setname) X(command) X(command_count) X(     \
-            command_docs) X(command_getkeys) X(command_getkeysandflags)        \
-            X(command_help) X(command_info) X(command_list) X(config_get) X(   \
-                config_help) X(config_resetstat) X(config_set) X(copy)         \
-                X(dbsize) X(decr) X(decrby) X(del) X(echo) X(exists) X(        \
-                    expire) X(expireat) X(expiretime) X(flush) X(get)          \
-                    X(getdel) X(getex) X(getrange) X(getset) X(hello) X(       \
-                        incr) X(incrby) X(incrbyfloat) X(info) X(keys)         \
-                        X(lastsave) X(memory_help) X(memory_usage) X(mget) X(  \
-                            mset) X(msetnx) X(object_encoding) X(object_help)  \
-                            X(object_refcount) X(persist) X(pexpire)           \
-                                X(pexpireat) X(pexpiretime) X(ping) X(psetex)  \
-                                    X(pttl) X(quit) X(randomkey) X(rename)     \
-                                        X(renamenx) X(reset) X(save) X(scan)   \
-                                            X(select) X(set) X(setex) X(setnx) \
-                                                X(setrange) X(shutdown)        \
-                                                    X(strlen) X(time) X(touch) \
-                                                        X(ttl) X(type) X(wait)
+    X(append) X(auth) X(client_getname) X(client_help) X(client_id)            \
+    X(client_info) X(client_kill) X(client_list) X(client_no_evict)            \
+    X(client_no_touch) X(client_reply) X(client_setinfo) X(client_setname)     \
+    X(command) X(command_count) X(command_docs) X(command_getkeys)             \
+    X(command_getkeysandflags) X(command_help) X(command_info)                 \
+    X(command_list) X(config_get) X(config_help) X(config_resetstat)           \
+    X(config_set) X(copy) X(dbsize) X(decr) X(decrby) X(del) X(echo)           \
+    X(exists) X(expire) X(expireat) X(expiretime) X(flush) X(get) X(getdel)    \
+    X(getex) X(getrange) X(getset) X(hello) X(incr) X(incrby) X(incrbyfloat)   \
+    X(info) X(keys) X(lastsave) X(memory_help) X(memory_usage) X(mget)         \
+    X(mset) X(msetnx) X(object_encoding) X(object_help) X(object_refcount)     \
+    X(persist) X(pexpire) X(pexpireat) X(pexpiretime) X(ping) X(psetex)        \
+    X(pttl) X(quit) X(randomkey) X(rename) X(renamenx) X(reset) X(save)        \
+    X(scan) X(select) X(set) X(setex) X(setnx) X(setrange) X(shutdown)         \
+    X(strlen) X(time) X(touch) X(ttl) X(type) X(wait)
+/* clang-format on */
 
 #define COMMAND_HANDLER(name) void cmd_##name(call *c);
 COMMAND_HANDLERS(COMMAND_HANDLER)

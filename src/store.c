@@ -556,22 +556,22 @@ static uint64_t whole_batches(toon_store *store) {
     return seen;
 }
 
-void toon_read_together(toon_store *store, toon_read_fn *read, void *arg) {
+void toon_read_together(toon_store *store, toon_read_fn *fn, void *arg) {
     enum { TRIES = 4 };
 
     if (in_own_batch(store)) {
-        read(arg);
+        fn(arg);
         return;
     }
     for (int i = 0; i < TRIES; i++) {
         uint64_t seen = whole_batches(store);
-        read(arg);
+        fn(arg);
         if (atomic_load(&store->batches) == seen)
             return;
     }
     (void)pthread_mutex_lock(&store->writer_lock);
     atomic_store(&store->batch_thread, &this_thread.self);
-    read(arg);
+    fn(arg);
     atomic_store(&store->batch_thread, NULL);
     (void)pthread_mutex_unlock(&store->writer_lock);
 }

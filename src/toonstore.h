@@ -234,13 +234,13 @@ TOON_API toon_err toon_stat_key(toon_store *store, toon_slice key,
 
 /*
  * Reads of several keys that see all of a batch or nothing of it: calls
- * read(arg), which must not change the store, and again as often as a batch
+ * fn(arg), which must not change the store, and again as often as a batch
  * of another thread came in between; after a few times it keeps batches out
- * for the length of one call. What read() produced before its last call is to
+ * for the length of one call. What fn() produced before its last call is to
  * be thrown away.
  */
 typedef void toon_read_fn(void *arg);
-TOON_API void toon_read_together(toon_store *store, toon_read_fn *read,
+TOON_API void toon_read_together(toon_store *store, toon_read_fn *fn,
                                  void *arg);
 
 /* ---------------------------------------------------------------- changing */
