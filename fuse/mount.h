@@ -10,7 +10,7 @@
 
 typedef struct mount mount;
 
-/* As the -o words of MOUNT.md. Zeroed by mount_options_init(). */
+/* As the -o words of doc/mount.md. Zeroed by mount_options_init(). */
 typedef struct mount_options {
     bool read_only;
     bool flat;

@@ -1,5 +1,5 @@
 /*
- * names.h - keys as paths, both ways (MOUNT.md, "Names").
+ * names.h - keys as paths, both ways (doc/mount.md, "Names").
  *
  * Pure: knows bytes only. Must never know the store, nodes or the kernel.
  *

@@ -42,7 +42,7 @@ typedef enum word_kind {
     WORD_PREFIX,
     WORD_KERNEL, /* passed on */
     WORD_IGNORED,
-    WORD_LATER, /* MOUNT.md has it, this version does not */
+    WORD_LATER, /* doc/mount.md has it, this version does not */
 } word_kind;
 
 static const struct word {

@@ -20,7 +20,7 @@ struct check {
     toon_progress_fn *progress;
     void *arg;
     toon_check_report *report;
-    uint64_t durable; /* D of FORMAT.md: before it, all must be valid */
+    uint64_t durable; /* D of doc/format.md: before it, all must be valid */
     uint64_t told;    /* progress */
     uint64_t batch;   /* where a batch that goes on began; 0: none */
     uint64_t torn_at; /* the first invalid line past D; 0: none */

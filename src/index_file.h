@@ -2,7 +2,7 @@
  * index_file.h - db.toon.idx: where rows start, and the key table, so that
  * opening is fast. A cache of the log: missing or unfit, it is made anew.
  *
- * Layout (little-endian), after FORMAT.md:
+ * Layout (little-endian), after doc/format.md:
  *   0   8 bytes  "TOONIDX1"
  *   8   u32      count of rows
  *   12  u64 × count   offset of row i's line; 0: deleted or superseded

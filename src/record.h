@@ -1,6 +1,6 @@
 /*
  * record.h - one line of the log: a record, a sync mark or the first comment,
- * and its bytes. FORMAT.md, "A record line", is the specification.
+ * and its bytes. doc/format.md, "A record line", is the specification.
  *
  * Knows bytes, TOON text, CRC; must never know where a line lies, files, or
  * what keys are live.
@@ -100,7 +100,7 @@ void toon_mark_encode(toon_buf *out, uint64_t offset, uint32_t salt);
 toon_record_result toon_mark_parse(toon_slice bytes, uint32_t salt,
                                    uint64_t *offset, size_t *size);
 
-/* The first comment line, byte for byte as in FORMAT.md, CRC with salt 0. */
+/* The first comment line, as in doc/format.md; its CRC has salt 0. */
 void toon_headline_encode(toon_buf *out, uint64_t base, uint32_t salt);
 toon_record_result toon_headline_parse(toon_slice bytes, uint64_t *base,
                                        uint32_t *salt, size_t *size);

@@ -125,7 +125,7 @@ struct replay {
     toon_volume *volume;
     uint64_t at;
     uint64_t valid_end; /* behind the last whole batch */
-    uint64_t durable;   /* D of FORMAT.md */
+    uint64_t durable;   /* D of doc/format.md */
     uint64_t records;
     uint64_t *batch; /* offsets of a batch's records; owned */
     size_t batch_count;

@@ -1,7 +1,7 @@
 /*
  * recover.h - from the files of a directory to a volume: index, then the
- * log's tail; torn ends and damage told apart. FORMAT.md, "Validity, and what
- * opening does", is the specification.
+ * log's tail; torn ends and damage told apart. doc/format.md, "Validity, and
+ * what opening does", is the specification.
  *
  * Knows log, index file and volume; must never know clients or locks.
  */

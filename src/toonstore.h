@@ -22,7 +22,7 @@
  *     acknowledged change survives `kill -9`. What survives a power cut is
  *     the choice of toon_options.sync.
  *
- * The format of the files is FORMAT.md's.
+ * The format of the files is doc/format.md's.
  */
 #ifndef TOONSTORE_H
 #define TOONSTORE_H
@@ -113,7 +113,7 @@ static inline toon_slice toon_str(const char *text) {
 
 typedef struct toon_store toon_store;
 
-/* When fdatasync(2) is called; see FORMAT.md, "Durability". */
+/* When fdatasync(2) is called; see doc/format.md, "Durability". */
 typedef enum toon_sync_policy {
     TOON_SYNC_EVERYSEC = 0, /* about once a second, by a thread of the store */
     TOON_SYNC_ALWAYS,       /* before a changing call returns */

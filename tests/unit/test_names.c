@@ -1,5 +1,5 @@
 /*
- * test_names.c - keys as paths, both ways: MOUNT.md's rules, and round trips
+ * test_names.c - keys as paths, both ways: doc/mount.md's rules, and round trips
  * over random bytes.
  */
 #include "names.h"

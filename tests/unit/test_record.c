@@ -1,5 +1,5 @@
 /*
- * test_record.c - the lines of FORMAT.md both ways, damage of every kind, and
+ * test_record.c - the lines of doc/format.md both ways, all kinds of damage, and
  * random records there and back.
  *
  * Knows record.h, and crc32c.h to make wrong lines with right CRCs.
@@ -30,7 +30,7 @@ typedef struct example {
 #define BYTES(text)                                                            \
     { (text), sizeof(text) - 1 }
 
-/* FORMAT.md, the lines with salt 0. */
+/* doc/format.md, the lines with salt 0. */
 static const example plain[] = {
     {"\"user:1\"[4]: hello,1732300000000,0,s25d9ec82\n",
      {.key = BYTES("user:1"),
@@ -99,7 +99,7 @@ static const char headline[] =
     " line of a key wins, null deletes it; base=0 salt=9f3a77c1 044c13d2\n";
 static const char mark[] = "# synced=414 9c07bcbe\n";
 
-/* FORMAT.md, the whole log: its records, the mark stands between t and run.sh.
+/* doc/format.md, the whole log: its records; the mark stands before run.sh.
  */
 static const example salted[] = {
     {"\"user:1\"[4]: hello,1732300000000,0,sa2c21433\n",
@@ -261,7 +261,7 @@ static void the_lines_of_the_salted_log_are_written_and_read(void **state) {
     assert_examples(salted, SALTED, SALT);
 }
 
-/* The log of FORMAT.md as it would be read: at these offsets and no others. */
+/* The log of doc/format.md as it would be read: at these offsets alone. */
 static void the_whole_log_is_read_line_by_line(void **state) {
     (void)state;
     static const size_t offsets[] = {158, 203, 259, 304, 353,
