@@ -48,6 +48,11 @@ static notice *notice_new(unsigned tell, const node *n, toon_slice key) {
 /* NULL: there was no memory, and everything must be told. */
 static void push(notices *q, notice *new) {
     pthread_mutex_lock(&q->lock);
+    if (q->stop) { /* nobody is left to tell it */
+        pthread_mutex_unlock(&q->lock);
+        free(new);
+        return;
+    }
     if (q->length >= QUEUE_MAX) {
         free(new);
         new = NULL;

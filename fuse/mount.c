@@ -9,10 +9,12 @@
 #include "ops.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 /* One waits for the kernel while the other works. */
@@ -55,18 +57,22 @@ static void fail(char *error, size_t size, const char *format, ...) {
 
 bool mount_available(char *why, size_t why_size) {
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    if (fd >= 0) {
+    bool opens = fd >= 0;
+    if (opens) {
         (void)close(fd);
-        return true;
     }
-    if (errno == ENOENT || errno == ENODEV || errno == ENXIO) {
+    if (!opens && errno != ENOENT && errno != ENODEV && errno != ENXIO) {
+        fail(why, why_size, "/dev/fuse cannot be opened: %s", strerror(errno));
+    } else if (!opens) {
         fail(why, why_size,
              "there is no /dev/fuse: load the kernel's fuse module, or give "
              "the container that device");
-    } else {
-        fail(why, why_size, "/dev/fuse cannot be opened: %s", strerror(errno));
+    } else if (prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 0) {
+        opens = false; /* and no setuid helper could mount either */
+        fail(why, why_size,
+             "nobody may mount in this container: give it CAP_SYS_ADMIN");
     }
-    return false;
+    return opens;
 }
 
 /* Would the store's own files be reached through the mount? */
