@@ -467,6 +467,17 @@ toon_record_result toon_record_parse_trusted(toon_slice line,
     return RECORD_OK;
 }
 
+toon_record_result toon_record_parse_line(toon_slice line, uint32_t salt,
+                                          toon_record *out) {
+    toon_record record;
+    if (toon_record_parse_trusted(line, &record) != RECORD_OK ||
+        record.crc != toon_crc32c(salt, line.data, line.size - END_SIZE)) {
+        return RECORD_BAD;
+    }
+    *out = record;
+    return RECORD_OK;
+}
+
 toon_record_result toon_record_parse(toon_slice bytes, uint32_t salt,
                                      toon_record *out) {
     toon_record record;
@@ -476,8 +487,7 @@ toon_record_result toon_record_parse(toon_slice bytes, uint32_t salt,
         return RECORD_NEEDS_MORE;
     }
     toon_slice line = toon_bytes(bytes.data, (size_t)(end - bytes.data) + 1);
-    if (toon_record_parse_trusted(line, &record) != RECORD_OK ||
-        record.crc != toon_crc32c(salt, line.data, line.size - END_SIZE) ||
+    if (toon_record_parse_line(line, salt, &record) != RECORD_OK ||
         !key_is_canonical(record.key_text)) {
         return RECORD_BAD;
     }

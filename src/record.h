@@ -51,6 +51,11 @@ typedef enum toon_record_result {
 toon_record_result toon_record_parse(toon_slice bytes, uint32_t salt,
                                      toon_record *out);
 
+/* The same for bytes that should be one line, as an index says: no search for
+ * its end, and the key's form is not looked at. The CRC is. */
+toon_record_result toon_record_parse_line(toon_slice line, uint32_t salt,
+                                          toon_record *out);
+
 /* The same for bytes that are known to be one valid line of `bytes.size`,
  * found by an index: no search for its end, no CRC. Still never reads past
  * the slice and says RECORD_BAD to what cannot be parsed. */

@@ -60,8 +60,7 @@ static toon_err find_target(toon_store *store, toon_slice key, toon_look look,
         return err;
     out->present =
         out->hit.payload != 0 &&
-        (out->hit.damaged ||
-         !toon_is_expired(out->hit.record.expires_ms, toon_now_ms()));
+        (out->hit.damaged || !toon_has_expired(out->hit.record.expires_ms));
     return TOON_OK;
 }
 
@@ -532,7 +531,7 @@ static toon_err set_meta_locked(toon_store *store, toon_slice key,
         err = toon_volume_damaged(atomic_load(&store->volume),
                                   toon_payload_offset(target.hit.payload));
     else if ((what & TOON_META_EXPIRES) != 0 &&
-             toon_is_expired(meta->expires_ms, toon_now_ms()))
+             toon_has_expired(meta->expires_ms))
         err = write_deletion(store, &target, 0, TOON_CHANGE_DELETE);
     else
         err = write_meta(store, &target, what, meta);

@@ -88,6 +88,11 @@ static inline bool toon_is_expired(int64_t expires_ms, int64_t now_ms) {
     return expires_ms != 0 && expires_ms <= now_ms;
 }
 
+/* Looks at the clock only for keys that expire at all. */
+static inline bool toon_has_expired(int64_t expires_ms) {
+    return expires_ms != 0 && toon_is_expired(expires_ms, toon_now_ms());
+}
+
 /* ----------------------------------------------------- a change (store.c) */
 
 /*

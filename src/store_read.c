@@ -10,11 +10,6 @@
 
 #include <stdlib.h>
 
-static bool is_gone(const toon_meta *meta) {
-    return meta->expires_ms != 0 &&
-           toon_is_expired(meta->expires_ms, toon_now_ms());
-}
-
 static toon_err not_found(toon_store *store) {
     (void)atomic_fetch_add_explicit(&store->log_misses, 1,
                                     memory_order_relaxed);
@@ -146,7 +141,7 @@ static toon_err load_value(void *arg, const toon_volume *volume,
     struct load *load = arg;
     if (hit->payload == 0)
         return TOON_NOT_FOUND;
-    if (!hit->damaged && toon_is_expired(hit->record.expires_ms, toon_now_ms()))
+    if (!hit->damaged && toon_has_expired(hit->record.expires_ms))
         return TOON_NOT_FOUND;
     return toon_blob_of_hit(volume, hit, load->key, load->hash, gathered,
                             &load->blob);
@@ -187,7 +182,7 @@ toon_err toon_load_blob(toon_store *store, toon_slice key, uint64_t hash,
                         toon_blob **out) {
     if (store->cache != NULL) {
         toon_blob *blob = toon_cache_get(store->cache, hash, key);
-        if (blob != NULL && is_gone(&blob->meta))
+        if (blob != NULL && toon_has_expired(blob->meta.expires_ms))
             return not_found(store);
         if (blob != NULL && toon_blob_try_share(blob)) {
             *out = blob;
@@ -247,7 +242,7 @@ toon_err toon_read(toon_store *store, toon_slice key, void *buffer,
     toon_blob *blob = NULL;
     if (store->cache != NULL)
         blob = toon_cache_get(store->cache, hash, key);
-    if (blob != NULL && is_gone(&blob->meta)) {
+    if (blob != NULL && toon_has_expired(blob->meta.expires_ms)) {
         err = not_found(store);
     } else if (blob != NULL) {
         copy_out(blob, buffer, capacity, size);
@@ -284,8 +279,7 @@ static toon_err stat_hit(void *arg, const toon_volume *volume,
     toon_key_stat *stat = arg;
     if (hit->damaged)
         return toon_volume_damaged(volume, toon_payload_offset(hit->payload));
-    if (hit->payload == 0 ||
-        toon_is_expired(hit->record.expires_ms, toon_now_ms()))
+    if (hit->payload == 0 || toon_has_expired(hit->record.expires_ms))
         return TOON_NOT_FOUND;
     stat->meta = toon_hit_meta(volume, hit);
     return value_size(volume, hit, gathered, &stat->size);
@@ -300,7 +294,7 @@ toon_err toon_stat_key(toon_store *store, toon_slice key, toon_key_stat *out) {
     const toon_blob *blob = NULL;
     if (store->cache != NULL)
         blob = toon_cache_peek(store->cache, hash, key);
-    if (blob != NULL && is_gone(&blob->meta))
+    if (blob != NULL && toon_has_expired(blob->meta.expires_ms))
         err = TOON_NOT_FOUND;
     else if (blob != NULL)
         stat = (toon_key_stat){blob->size, blob->meta};

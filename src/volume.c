@@ -61,8 +61,10 @@ static bool parse_line(const toon_volume *volume, toon_slice bytes,
     bool trusted = look == TOON_LOOK_META && length > LONG_RECORD;
     if (trusted)
         return toon_record_parse_trusted(bytes, out) == RECORD_OK;
-    return toon_record_parse(bytes, volume->log->salt, out) == RECORD_OK &&
-           (length == 0 || out->size == length);
+    if (length > 0)
+        return toon_record_parse_line(bytes, volume->log->salt, out) ==
+               RECORD_OK;
+    return toon_record_parse(bytes, volume->log->salt, out) == RECORD_OK;
 }
 
 /*
