@@ -138,7 +138,8 @@ static toon_err read_index(const toon_dir *dir, struct check *check) {
     uint64_t end = atomic_load(&check->log->written);
     bool same_log = index.head.salt == check->log->salt;
     check->report->index_usable = toon_index_fits(&index, check->log);
-    if (check->report->index_usable) {
+    if (check->report->index_usable ||
+        (same_log && index.head.covered <= end)) {
         check->durable = index.head.covered;
     } else if (same_log && index.head.covered > end) {
         check->durable = index.head.covered;
@@ -171,7 +172,9 @@ static toon_err check_log(const toon_dir *dir, struct check *check) {
         return err;
     check->log = log;
     check->report->log_bytes = atomic_load(&log->written);
-    err = read_index(dir, check);
+    err = toon_log_require_map(log);
+    if (err == TOON_OK)
+        err = read_index(dir, check);
     if (err == TOON_OK) {
         uint64_t mark = toon_last_mark(log, log->first);
         check->durable = mark > check->durable ? mark : check->durable;

@@ -28,13 +28,12 @@ static toon_err fail_locked(const toon_dir *dir, const toon_file *file) {
                      dir->path, size > 0 ? pid : "(unknown)");
 }
 
-static toon_err write_pid(const toon_file *file) {
+/* For people only: the lock is what counts, also on a full disk. */
+static void write_pid(const toon_file *file) {
     char pid[24];
     int size = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    toon_err err = toon_file_truncate(file, 0);
-    if (err == TOON_OK)
-        err = toon_file_write(file, pid, (size_t)size, 0);
-    return err;
+    if (toon_file_truncate(file, 0) == TOON_OK)
+        (void)toon_file_write(file, pid, (size_t)size, 0);
 }
 
 toon_err toon_dir_lock(const toon_dir *dir, bool read_only, toon_file *out) {
@@ -47,13 +46,15 @@ toon_err toon_dir_lock(const toon_dir *dir, bool read_only, toon_file *out) {
     if (err != TOON_OK)
         return err;
     int how = (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB;
-    if (flock(out->fd, how) == 0)
-        err = read_only ? TOON_OK : write_pid(out);
-    else if (errno == EWOULDBLOCK)
+    if (flock(out->fd, how) == 0) {
+        if (!read_only)
+            write_pid(out);
+        return TOON_OK;
+    }
+    if (errno == EWOULDBLOCK)
         err = fail_locked(dir, out);
     else
         err = toon_file_fail(out, -1, "cannot lock");
-    if (err != TOON_OK)
-        toon_file_close(out);
+    toon_file_close(out);
     return err;
 }

@@ -58,6 +58,11 @@ toon_err toon_fail_plain(toon_err err, const char *format, ...) {
     return result;
 }
 
+toon_err toon_fail_again(const toon_error *told) {
+    last_error = *told;
+    return told->err;
+}
+
 toon_err toon_fail_memory(void) {
     return toon_fail_plain(TOON_NO_MEMORY, "out of memory");
 }

@@ -24,6 +24,9 @@ toon_err toon_fail(toon_err err, toon_where where, const char *format, ...)
 toon_err toon_fail_plain(toon_err err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same failure once more, when what came after it overwrote it. */
+toon_err toon_fail_again(const toon_error *told);
+
 /* TOON_NO_MEMORY with its text. */
 toon_err toon_fail_memory(void);
 

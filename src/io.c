@@ -76,6 +76,15 @@ static toon_err dir_fail(const char *path, const char *what) {
     return toon_fail(toon_err_of_errno(errno), where, "%s %s", what, path);
 }
 
+/* So that a new directory is there after a power cut. */
+static bool sync_parent(const toon_io *io, int fd) {
+    int parent = io->open_at(fd, "..", O_RDONLY | O_DIRECTORY, 0);
+    bool synced = parent >= 0 && io->sync(parent) == 0;
+    if (parent >= 0)
+        (void)io->close(parent);
+    return synced;
+}
+
 toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
                        toon_dir *out) {
     bool made = create && mkdir(path, 0777) == 0;
@@ -92,6 +101,10 @@ toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
     out->io = io;
     out->fd = fd;
     (void)snprintf(out->path, sizeof out->path, "%s", path);
+    if (made && !sync_parent(io, fd)) {
+        toon_dir_close(out);
+        return dir_fail(path, "cannot sync the directory above");
+    }
     return TOON_OK;
 }
 

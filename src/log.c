@@ -9,7 +9,6 @@
 #include "epoch.h"
 #include "error.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 static const char magic[8] = {'T', 'O', 'O', 'N', '0', '0', '1', '\n'};
@@ -156,6 +155,7 @@ toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
     }
     atomic_store(&log->written, size);
     log->allocated = size;
+    log->records_end = log->first;
     map_up_to(log, size);
     *out = log;
     return TOON_OK;
@@ -167,9 +167,8 @@ void toon_log_free(toon_log *log) {
     toon_log_map *map = atomic_load(&log->map);
     if (map != NULL)
         free_map(map);
-    /* Blocks past the end were only reserved; an error loses nothing. */
-    if (log->file.fd >= 0 && log->allocated > atomic_load(&log->written))
-        (void)toon_file_truncate(&log->file, atomic_load(&log->written));
+    if (log->file.fd >= 0)
+        toon_log_trim(log);
     toon_file_close(&log->file);
     toon_buf_free(&log->gather);
     free(log);
@@ -199,14 +198,13 @@ static toon_err allocate_up_to(toon_log *log, uint64_t size) {
 }
 
 size_t toon_log_begin(toon_log *log) {
-    uint64_t synced = atomic_load(&log->synced);
     size_t begun = log->gather.size;
     if (begun > 0)
         return begun;
     log->marked_before = log->marked;
-    if (synced > log->marked) {
-        toon_mark_encode(&log->gather, synced, log->salt);
-        log->marked = synced;
+    if (toon_log_mark_is_due(log)) {
+        log->marked = atomic_load(&log->synced);
+        toon_mark_encode(&log->gather, log->marked, log->salt);
     }
     return begun;
 }
@@ -235,6 +233,8 @@ toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
         err = allocate_up_to(log, end + cushion);
     if (err != TOON_OK)
         toon_log_drop(log, begun);
+    else
+        log->records_end = end;
     return err;
 }
 
@@ -250,8 +250,7 @@ toon_err toon_log_write(toon_log *log, bool *cut_failed) {
         *cut_failed = toon_file_truncate(&log->file, written) != TOON_OK;
         /* One past: closing tries the cut again. */
         log->allocated = written + (*cut_failed ? 1 : 0);
-        toon_where where = {log->file.path, (int64_t)written, 0};
-        return toon_fail(err, where, "%s", first.text);
+        return toon_fail_again(&first);
     }
     written += log->gather.size;
     map_up_to(log, written);
@@ -280,6 +279,13 @@ toon_err toon_log_cut(toon_log *log, uint64_t size) {
         log->allocated = size;
     }
     return err;
+}
+
+void toon_log_trim(toon_log *log) {
+    uint64_t written = atomic_load(&log->written);
+    if (log->allocated > written &&
+        toon_file_truncate(&log->file, written) == TOON_OK)
+        log->allocated = written;
 }
 
 toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows) {
@@ -335,6 +341,12 @@ static toon_err read_line(const toon_log *log, uint64_t offset, toon_buf *out) {
     return fail_at(log, TOON_CORRUPT, offset, "a line has no end");
 }
 
+toon_err toon_log_require_map(const toon_log *log) {
+    if (toon_log_view(log, 0, 1).data != NULL)
+        return TOON_OK;
+    return fail_at(log, TOON_IO, 0, "cannot be mapped to be read");
+}
+
 toon_err toon_log_read(const toon_log *log, uint64_t offset, size_t size,
                        toon_buf *out) {
     if (size == 0)
@@ -353,6 +365,7 @@ toon_slice toon_log_view_gathered(const toon_log *log, uint64_t offset) {
     if (offset < written)
         return toon_log_view(log, offset, 0);
     size_t skip = (size_t)(offset - written);
-    assert(skip < log->gather.size);
+    if (skip >= log->gather.size)
+        return toon_bytes(NULL, 0);
     return toon_bytes(log->gather.data + skip, log->gather.size - skip);
 }

@@ -40,6 +40,7 @@ typedef struct toon_log {
     /* The writer's own. */
     toon_buf gather;
     uint64_t allocated;     /* blocks are reserved up to here */
+    uint64_t records_end;   /* behind the newest record */
     uint64_t marked;        /* the newest sync mark says this offset */
     uint64_t marked_before; /* the same without the gather buffer's mark */
 } toon_log;
@@ -80,6 +81,12 @@ size_t toon_log_begin(toon_log *log);
 toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
                         uint64_t size_max);
 
+/* Writer. Is something durable that no mark in the log tells of? */
+static inline bool toon_log_mark_is_due(const toon_log *log) {
+    return atomic_load(&log->synced) > log->marked &&
+           log->records_end > log->marked;
+}
+
 /* Writer. Forgets what has gathered past `size`. */
 void toon_log_drop(toon_log *log, size_t size);
 
@@ -97,6 +104,9 @@ toon_err toon_log_sync(toon_log *log, uint64_t up_to);
 /* Writer, while opening. Shortens the file and syncs. */
 toon_err toon_log_cut(toon_log *log, uint64_t size);
 
+/* Writer. Gives blocks that were only reserved back to the disk. */
+void toon_log_trim(toon_log *log);
+
 /* Writer. The hint in the header. */
 toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows);
 
@@ -107,13 +117,16 @@ toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows);
  */
 toon_slice toon_log_view(const toon_log *log, uint64_t offset, size_t size);
 
+/* TOON_IO if what is written is not mapped as a whole. */
+toon_err toon_log_require_map(const toon_log *log);
+
 /* The same by a read call, appended to `out`. With size 0 up to and with the
  * next LF. */
 toon_err toon_log_read(const toon_log *log, uint64_t offset, size_t size,
                        toon_buf *out);
 
 /* Writer. As toon_log_view, but also of what has gathered. The bytes stay
- * until the next reserve or write. */
+ * until the next begin, admit or write. No data: nothing starts there. */
 toon_slice toon_log_view_gathered(const toon_log *log, uint64_t offset);
 
 #endif

@@ -25,13 +25,15 @@ static toon_err random_bytes(void *out, size_t size) {
     return toon_fail(TOON_IO, where, "no random numbers");
 }
 
-toon_err toon_log_install(const toon_dir *dir, uint64_t base) {
+toon_err toon_log_install(const toon_dir *dir, uint64_t base, bool *renamed) {
     uint32_t salt = 0;
+    *renamed = false;
     toon_err err = random_bytes(&salt, sizeof salt);
     if (err == TOON_OK)
         err = toon_log_create(dir, TOON_LOG_NEW_NAME, base, salt);
     if (err == TOON_OK)
         err = toon_dir_rename(dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
+    *renamed = err == TOON_OK;
     if (err == TOON_OK)
         err = toon_dir_sync(dir);
     if (err != TOON_OK) /* the failure that counts has been told */
@@ -88,6 +90,25 @@ static toon_err too_short(const toon_log *log, uint64_t covered) {
                      log->file.path, size, covered);
 }
 
+/* An index is renamed into place only when all that it covers is durable: if
+ * its last record is none any more, that is damage, and not a torn end. */
+static toon_err check_last(const toon_index *index, const toon_log *log) {
+    const toon_index_head *head = &index->head;
+    toon_record record;
+    if (head->covered > atomic_load(&log->written))
+        return too_short(log, head->covered);
+    if (head->last_offset < log->first || head->last_offset >= head->covered)
+        return TOON_OK;
+    toon_slice view = toon_log_view(log, head->last_offset, 0);
+    if (toon_record_parse(view, log->salt, &record) == RECORD_OK)
+        return TOON_OK;
+    toon_where where = {log->file.path, (int64_t)head->last_offset, 0};
+    return toon_fail(TOON_CORRUPT, where,
+                     "%s: damaged record at offset %" PRIu64
+                     "; nothing was written",
+                     log->file.path, head->last_offset);
+}
+
 /* *covered stays 0 if there is no index that fits. */
 static toon_err volume_from_index(const toon_dir *dir, toon_log *log,
                                   toon_volume **out, uint64_t *covered) {
@@ -97,10 +118,9 @@ static toon_err volume_from_index(const toon_dir *dir, toon_log *log,
         return err;
     if (err != TOON_OK)
         return TOON_OK;
-    if (index.head.salt == log->salt &&
-        index.head.covered > atomic_load(&log->written)) {
-        err = too_short(log, index.head.covered);
-    } else if (toon_index_fits(&index, log)) {
+    if (index.head.salt == log->salt)
+        err = check_last(&index, log);
+    if (err == TOON_OK && toon_index_fits(&index, log)) {
         toon_volume *volume =
             toon_volume_new(log, index.head.seed, 1, index.head.slots);
         err = volume ? fill_from_index(volume, &index) : toon_fail_memory();
@@ -120,6 +140,12 @@ static toon_err volume_from_index(const toon_dir *dir, toon_log *log,
 
 /* ----------------------------------------------------------------- replay */
 
+/* A record of a batch whose end has not been read. */
+struct batched {
+    uint64_t offset;
+    uint64_t shares; /* the record whose value it takes over (type r); or 0 */
+};
+
 /* A reader of the log's lines, and what it has understood so far. */
 struct replay {
     toon_volume *volume;
@@ -127,14 +153,36 @@ struct replay {
     uint64_t valid_end; /* behind the last whole batch */
     uint64_t durable;   /* D of doc/format.md */
     uint64_t records;
-    uint64_t *batch; /* offsets of a batch's records; owned */
+    struct batched *batch; /* of the batch that goes on; owned */
     size_t batch_count;
     size_t batch_capacity;
     toon_buf key; /* scratch */
 };
 
+/* The mapping shows zeros where the disk failed. */
+static toon_err unreadable(const toon_log *log, uint64_t offset) {
+    toon_where where = {log->file.path, (int64_t)offset, 0};
+    return toon_fail(TOON_IO, where,
+                     "%s: the disk gave no or other bytes at offset %" PRIu64
+                     "; nothing was written",
+                     log->file.path, offset);
+}
+
+/* A line that is invalid in the mapping: is that what is on the disk? */
+static toon_err confirm_invalid(const toon_log *log, uint64_t offset) {
+    toon_buf line = {0};
+    toon_err err = toon_log_read(log, offset, 0, &line);
+    toon_slice view = toon_log_view(log, offset, line.size);
+    if (err == TOON_CORRUPT) /* it has no end */
+        err = TOON_OK;
+    else if (err == TOON_OK && !toon_slice_equal(view, toon_buf_slice(&line)))
+        err = unreadable(log, offset);
+    toon_buf_free(&line);
+    return err;
+}
+
 static toon_err apply_record(struct replay *replay, const toon_record *record,
-                             uint64_t offset, uint64_t kept) {
+                             uint64_t offset, toon_kept kept) {
     toon_volume *volume = replay->volume;
     replay->key.size = 0;
     if (!toon_record_key(record, &replay->key))
@@ -155,46 +203,58 @@ static toon_err apply_record(struct replay *replay, const toon_record *record,
         step.old_expires_ms = old.record.expires_ms;
     toon_hit_free(&old);
     if (record->type != RECORD_DELETED) {
-        kept = record->ref;
+        kept.offsets[0] = record->ref;
         step.payload = toon_payload(offset, record->size, record->ref != 0);
         step.expires_ms = record->expires_ms;
         step.live_bytes = record->size;
     }
     if (step.old_payload != 0)
         step.garbage =
-            toon_volume_garbage(volume, step.old_payload, kept, false);
+            toon_volume_garbage(volume, step.old_payload, &kept, false);
     toon_volume_apply(volume, &step);
     return TOON_OK;
 }
 
-static bool push_batch(struct replay *replay) {
+static bool push_batch(struct replay *replay, const toon_record *record) {
     if (replay->batch_count == replay->batch_capacity) {
         size_t capacity = replay->batch_capacity * 2 + 16;
-        uint64_t *batch = realloc(replay->batch, capacity * sizeof *batch);
+        struct batched *batch =
+            realloc(replay->batch, capacity * sizeof *batch);
         if (batch == NULL)
             return false;
         replay->batch = batch;
         replay->batch_capacity = capacity;
     }
-    replay->batch[replay->batch_count++] = replay->at;
+    bool shares = record->type == RECORD_SAME_VALUE;
+    replay->batch[replay->batch_count++] =
+        (struct batched){replay->at, shares ? record->ref : 0};
     return true;
+}
+
+/* A value that the record before or behind takes over is still live: a rename
+ * is an r and a d, an exchange two r. */
+static toon_kept kept_around(const struct replay *replay, size_t i) {
+    toon_kept kept = {{0}};
+    if (i > 0)
+        kept.offsets[1] = replay->batch[i - 1].shares;
+    if (i + 1 < replay->batch_count)
+        kept.offsets[2] = replay->batch[i + 1].shares;
+    return kept;
 }
 
 /* Its records have been parsed once; they are valid. */
 static toon_err apply_batch(struct replay *replay) {
     const toon_log *log = replay->volume->log;
-    uint64_t kept = 0;
     for (size_t i = 0; i < replay->batch_count; i++) {
         toon_record record;
-        uint64_t offset = replay->batch[i];
+        uint64_t offset = replay->batch[i].offset;
         toon_slice view = toon_log_view(log, offset, 0);
         if (toon_record_parse(view, log->salt, &record) != RECORD_OK)
-            return toon_volume_damaged(replay->volume, offset);
-        if (record.type == RECORD_SAME_VALUE)
-            kept = record.ref;
+            return unreadable(log, offset);
         if (!toon_epoch_enter())
             return toon_fail_memory();
-        toon_err err = apply_record(replay, &record, offset, kept);
+        toon_err err =
+            apply_record(replay, &record, offset, kept_around(replay, i));
         toon_epoch_leave();
         if (err != TOON_OK)
             return err;
@@ -230,7 +290,7 @@ static toon_err read_line(struct replay *replay) {
         (record.ref != 0 &&
          (record.ref >= replay->at || record.ref < log->first)))
         return TOON_NOT_FOUND;
-    if (!push_batch(replay))
+    if (!push_batch(replay, &record))
         return toon_fail_memory();
     replay->at += record.size;
     if (record.more)
@@ -270,7 +330,9 @@ static toon_err replay_tail(struct replay *replay) {
     toon_err err = TOON_OK;
     while (err == TOON_OK && replay->at < end)
         err = read_line(replay);
-    if (err != TOON_OK && err != TOON_NOT_FOUND)
+    if (err == TOON_NOT_FOUND)
+        err = confirm_invalid(log, replay->at);
+    if (err != TOON_OK)
         return err;
     uint64_t mark = toon_last_mark(log, replay->at);
     if (mark > replay->durable)
@@ -298,26 +360,28 @@ static toon_err keep_torn(const toon_dir *dir, toon_slice torn, char name[32]) {
     do {
         (void)snprintf(name, 32, "db.toon.torn-%u", n++);
         err = toon_file_open(dir, name, O_WRONLY | O_CREAT | O_EXCL, &file);
-    } while (err != TOON_OK && errno == EEXIST);
+    } while (err != TOON_OK && toon_last_error()->sys_errno == EEXIST);
     if (err != TOON_OK)
         return err;
     err = toon_file_write(&file, torn.data, torn.size, 0);
     if (err == TOON_OK)
         err = toon_file_sync(&file);
     toon_file_close(&file);
-    return err;
+    return err == TOON_OK ? toon_dir_sync(dir) : err;
 }
 
+/* Read by calls: what is cut for good is what the disk holds. */
 static toon_err cut_torn(const toon_dir *dir, struct replay *replay,
                          toon_recovery *recovery) {
     toon_log *log = replay->volume->log;
-    toon_slice torn = toon_log_view(log, replay->valid_end, 0);
-    if (!all_zeros(torn)) {
-        toon_err err = keep_torn(dir, torn, recovery->kept);
-        if (err != TOON_OK)
-            return err;
-    }
-    toon_err err = toon_log_cut(log, replay->valid_end);
+    toon_buf torn = {0};
+    toon_err err = toon_log_read(log, replay->valid_end,
+                                 (size_t)recovery->torn_bytes, &torn);
+    if (err == TOON_OK && !all_zeros(toon_buf_slice(&torn)))
+        err = keep_torn(dir, toon_buf_slice(&torn), recovery->kept);
+    toon_buf_free(&torn);
+    if (err == TOON_OK)
+        err = toon_log_cut(log, replay->valid_end);
     if (err == TOON_OK)
         replay->durable = replay->valid_end;
     return err;
@@ -342,15 +406,8 @@ static toon_err finish(const toon_dir *dir, bool read_only,
         replay->durable > log->first ? replay->durable : log->first;
     atomic_store(&log->synced, durable);
     log->marked = log->first; /* the next write says what is durable */
+    log->records_end = replay->valid_end;
     return TOON_OK;
-}
-
-static toon_err require_map(const toon_log *log) {
-    if (toon_log_view(log, 0, 1).data != NULL)
-        return TOON_OK;
-    toon_where where = {log->file.path, -1, 0};
-    return toon_fail(TOON_IO, where, "cannot map %s to read it",
-                     log->file.path);
 }
 
 static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
@@ -397,7 +454,7 @@ toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
     toon_err err = toon_log_open(dir, TOON_LOG_NAME, read_only, &log);
     if (err != TOON_OK)
         return err;
-    err = require_map(log);
+    err = toon_log_require_map(log);
     if (err != TOON_OK) {
         toon_log_free(log);
         return err;

@@ -24,8 +24,9 @@ toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
                       toon_recovery *recovery);
 
 /* Makes an empty log in place of whatever is there: written aside, synced,
- * renamed, the directory synced. */
-toon_err toon_log_install(const toon_dir *dir, uint64_t base);
+ * renamed, the directory synced. *renamed tells, also on failure, whether the
+ * log before is gone from the directory. */
+toon_err toon_log_install(const toon_dir *dir, uint64_t base, bool *renamed);
 
 /* Is the index of this log: the same salt, not more of it than there is, and
  * does its last record stand where it says? */

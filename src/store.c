@@ -11,7 +11,6 @@
 #include "recover.h"
 #include "store_internal.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
@@ -134,9 +133,17 @@ static void queue_events_locked(toon_store *store) {
         store->events = swap;
     } else {
         toon_buf_append_slice(&store->queue, toon_buf_slice(&store->events));
+        if (store->queue.failed) /* told as if everything had changed */
+            store->queue_lost = true;
+        store->queue.failed = false;
     }
     (void)pthread_mutex_unlock(&store->queue_lock);
     store->events.size = 0;
+}
+
+static void tell_one(const toon_store *store, const toon_change *change) {
+    for (struct watcher *w = store->watchers; w != NULL; w = w->next)
+        w->fn(w->arg, change);
 }
 
 static void tell(const toon_store *store, const toon_buf *events) {
@@ -153,8 +160,7 @@ static void tell(const toon_store *store, const toon_buf *events) {
             .origin = event.origin,
         };
         at += event.key_size;
-        for (struct watcher *w = store->watchers; w != NULL; w = w->next)
-            w->fn(w->arg, &change);
+        tell_one(store, &change);
     }
 }
 
@@ -166,9 +172,13 @@ static void notify(toon_store *store) {
     (void)pthread_mutex_lock(&store->notify_lock);
     (void)pthread_mutex_lock(&store->queue_lock);
     toon_buf events = store->queue;
+    bool lost = store->queue_lost;
     store->queue = (toon_buf){0};
+    store->queue_lost = false;
     (void)pthread_mutex_unlock(&store->queue_lock);
     tell(store, &events);
+    if (lost)
+        tell_one(store, &(toon_change){.kind = TOON_CHANGE_CLEAR});
     (void)pthread_mutex_unlock(&store->notify_lock);
     toon_buf_free(&events);
 }
@@ -207,6 +217,9 @@ static void follow_order(toon_store *store, const toon_step *step,
                          toon_slice key, bool undo) {
     bool was = (undo ? step->payload : step->old_payload) != 0;
     bool is = (undo ? step->old_payload : step->payload) != 0;
+    /* A damaged record's key could not be read when the index was built. */
+    if (is && step->old_damaged)
+        was = false;
     if (was == is || !atomic_load(&store->order_wanted))
         return;
     (void)pthread_rwlock_wrlock(&store->order_lock);
@@ -244,14 +257,14 @@ static void undo_locked(toon_store *store, size_t first_step,
                         size_t gather_size, size_t events_size) {
     toon_volume *volume = atomic_load(&store->volume);
     bool undone = store->step_count > first_step;
-    if (undone)
-        (void)atomic_fetch_add(&volume->generation, 1);
     while (store->step_count > first_step) {
         const toon_step *step = &store->steps[--store->step_count];
         toon_volume_undo(volume, step);
         if (atomic_load(&store->order_wanted))
             undo_order(store, step);
     }
+    if (undone) /* a reader who saw the table before this must look again */
+        (void)atomic_fetch_add(&volume->generation, 1);
     toon_log_drop(volume->log, gather_size);
     store->events.size = events_size;
     if (undone && store->cache != NULL)
@@ -265,6 +278,7 @@ static void remember_failure(toon_store *store, toon_err err) {
 
 static void turn_read_only(toon_store *store, toon_err err) {
     remember_failure(store, err);
+    (void)atomic_fetch_add(&store->write_failures, 1); /* who gathers hears */
     if (atomic_exchange(&store->read_only, true) ||
         store->options.message == NULL)
         return;
@@ -276,19 +290,41 @@ static void turn_read_only(toon_store *store, toon_err err) {
         "mend the disk, then open the store again");
 }
 
+static toon_err refuse_read_only(const toon_store *store) {
+    if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
+        return toon_fail_plain(TOON_READ_ONLY,
+                               "the store was opened for reading only");
+    return toon_fail_plain(TOON_READ_ONLY,
+                           "the store is read-only since a write or sync "
+                           "failed (%s); mend the disk and open it again",
+                           toon_strerror(atomic_load(&store->failure)));
+}
+
+/* Whoever reads several keys together sees all of the group go. */
+static void undo_group_locked(toon_store *store) {
+    (void)atomic_fetch_add(&store->batches, 1);
+    undo_locked(store, 0, 0, 0);
+    (void)atomic_fetch_add(&store->batches, 1);
+}
+
 static toon_err write_locked(toon_store *store) {
-    bool cut_failed;
+    bool cut_failed = false;
     if (store->step_count == 0)
         return TOON_OK;
+    if (atomic_load(&store->read_only)) { /* it failed while these waited */
+        undo_group_locked(store);
+        return refuse_read_only(store);
+    }
     toon_err err = toon_log_write(current_log(store), &cut_failed);
     if (err != TOON_OK) {
+        toon_error told = *toon_last_error();
         (void)atomic_fetch_add(&store->write_failures, 1);
-        undo_locked(store, 0, 0, 0);
+        undo_group_locked(store);
         if (cut_failed)
             turn_read_only(store, err);
         else
             remember_failure(store, err);
-        return err;
+        return toon_fail_again(&told);
     }
     (void)atomic_fetch_add(&store->changes, store->step_count);
     store->step_count = 0;
@@ -321,38 +357,61 @@ static toon_err sync_up_to(toon_store *store, const toon_log *log,
     return err == TOON_OK ? TOON_OK : TOON_IO;
 }
 
+/* Says in the log how far it is durable, also when no change follows. Without
+ * it nothing is lost but what a later damage can be told apart by. */
+static void write_mark_locked(toon_store *store) {
+    bool cut_failed;
+    toon_log *log = current_log(store);
+    if (log->gather.size > 0 || !toon_log_mark_is_due(log) ||
+        atomic_load(&store->read_only))
+        return;
+    size_t begun = toon_log_begin(log);
+    if (log->gather.failed || toon_log_write(log, &cut_failed) != TOON_OK)
+        toon_log_drop(log, begun);
+}
+
+bool toon_wants_sync(toon_store *store) {
+    lock_writer(store);
+    const toon_log *log = current_log(store);
+    bool wants =
+        log->gather.size > 0 || atomic_load(&log->synced) < log->records_end;
+    unlock_writer(store);
+    return wants;
+}
+
 toon_err toon_sync(toon_store *store) {
     if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
         return TOON_OK;
+    bool batch = in_own_batch(store);
     lock_writer(store);
-    toon_err err = in_own_batch(store) ? TOON_OK : write_locked(store);
+    toon_err err = batch ? TOON_OK : write_locked(store);
     toon_log *log = current_log(store);
     uint64_t up_to = atomic_load(&log->written);
     unlock_writer(store);
-    notify(store);
-    return err == TOON_OK ? sync_up_to(store, log, up_to) : err;
+    if (!batch) /* a watcher may wait for the batch */
+        notify(store);
+    if (err == TOON_OK)
+        err = sync_up_to(store, log, up_to);
+    if (err != TOON_OK || batch)
+        return err;
+    lock_writer(store);
+    write_mark_locked(store);
+    unlock_writer(store);
+    return TOON_OK;
 }
 
 /* ---------------------------------------------------------------- changes */
 
-static toon_err refuse_read_only(const toon_store *store) {
-    if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
-        return toon_fail_plain(TOON_READ_ONLY,
-                               "the store was opened for reading only");
-    return toon_fail_plain(TOON_READ_ONLY,
-                           "the store is read-only since a write or sync "
-                           "failed (%s); mend the disk and open it again",
-                           toon_strerror(atomic_load(&store->failure)));
-}
-
 toon_err toon_change_begin(toon_store *store) {
-    if (atomic_load(&store->read_only))
-        return refuse_read_only(store);
     lock_writer(store);
-    if (toon_epoch_enter())
-        return TOON_OK;
-    unlock_writer(store);
-    return toon_fail_memory();
+    toon_err err = TOON_OK;
+    if (atomic_load(&store->read_only))
+        err = refuse_read_only(store);
+    else if (!toon_epoch_enter())
+        err = toon_fail_memory();
+    if (err != TOON_OK)
+        unlock_writer(store);
+    return err;
 }
 
 toon_err toon_change_end(toon_store *store, toon_err err) {
@@ -398,6 +457,7 @@ static toon_step step_of_plan(const toon_change_plan *plan,
     const toon_record_draft *draft = &plan->draft;
     toon_step step = {.hash = plan->hash, .offset = offset};
     step.old_payload = old->payload;
+    step.old_damaged = old->damaged;
     if (old->payload != 0 && !old->damaged)
         step.old_expires_ms = old->record.expires_ms;
     if (draft->type != RECORD_DELETED) {
@@ -406,8 +466,8 @@ static toon_step step_of_plan(const toon_change_plan *plan,
         step.live_bytes = size;
     }
     if (old->payload != 0)
-        step.garbage =
-            toon_volume_garbage(volume, old->payload, plan->kept, true);
+        step.garbage = toon_volume_garbage(volume, old->payload,
+                                           &(toon_kept){{plan->kept}}, true);
     return step;
 }
 
@@ -518,9 +578,11 @@ void toon_group_cancel_locked(toon_store *store, const toon_group *group) {
 toon_err toon_batch_begin(toon_store *store) {
     if (in_own_batch(store))
         return toon_fail_plain(TOON_INVALID, "batches do not nest");
-    if (atomic_load(&store->read_only))
-        return refuse_read_only(store);
     (void)pthread_mutex_lock(&store->writer_lock);
+    if (atomic_load(&store->read_only)) {
+        (void)pthread_mutex_unlock(&store->writer_lock);
+        return refuse_read_only(store);
+    }
     begin_batch_locked(store);
     return TOON_OK;
 }
@@ -537,7 +599,8 @@ toon_err toon_batch_commit(toon_store *store) {
 }
 
 void toon_batch_cancel(toon_store *store) {
-    assert(in_own_batch(store));
+    if (!in_own_batch(store))
+        return;
     bool entered = toon_epoch_enter();
     cancel_batch_locked(store);
     if (entered)
@@ -586,6 +649,12 @@ void toon_gather_begin(toon_store *store) {
         .store = store, .failures = atomic_load(&store->write_failures)};
 }
 
+void toon_forget_gathering(const toon_store *store) {
+    struct gathering *gathering = find_gathering(store);
+    if (gathering != NULL)
+        gathering->store = NULL;
+}
+
 toon_err toon_gather_end(toon_store *store) {
     struct gathering *gathering = find_gathering(store);
     if (gathering == NULL)
@@ -625,9 +694,14 @@ static toon_err swap_volume_locked(toon_store *store) {
     toon_volume *old = atomic_load(&store->volume);
     toon_log *log = NULL;
     uint64_t base = old->log->base + atomic_load(&old->rows);
-    toon_err err = toon_log_install(&store->dir, base);
-    if (err != TOON_OK)
+    bool renamed;
+    toon_log_trim(old->log); /* a full disk has to have room for the new one */
+    toon_err err = toon_log_install(&store->dir, base, &renamed);
+    if (err != TOON_OK) {
+        if (renamed) /* the log that memory knows has left the directory */
+            turn_read_only(store, err);
         return err;
+    }
     err = toon_log_open(&store->dir, TOON_LOG_NAME, false, &log);
     toon_volume *fresh = NULL;
     if (err == TOON_OK) {
@@ -657,15 +731,17 @@ static toon_err clear_locked(toon_store *store) {
         return err;
     if (!push_event(store, TOON_CHANGE_CLEAR, true, toon_bytes(NULL, 0)))
         return toon_fail_memory();
+    (void)atomic_fetch_add(&store->batches, 1);
     (void)pthread_mutex_lock(&store->sync_lock);
     err = swap_volume_locked(store);
     (void)pthread_mutex_unlock(&store->sync_lock);
+    if (err == TOON_OK && store->cache != NULL)
+        toon_cache_clear(store->cache);
+    (void)atomic_fetch_add(&store->batches, 1);
     if (err != TOON_OK) {
         store->events.size = 0;
         return err;
     }
-    if (store->cache != NULL)
-        toon_cache_clear(store->cache);
     drop_order_locked(store);
     (void)atomic_fetch_add(&store->changes, 1);
     queue_events_locked(store);
@@ -675,15 +751,16 @@ static toon_err clear_locked(toon_store *store) {
 toon_err toon_clear(toon_store *store) {
     if (in_own_batch(store))
         return toon_fail_plain(TOON_INVALID, "a batch cannot clear a store");
-    if (atomic_load(&store->read_only))
-        return refuse_read_only(store);
     (void)pthread_mutex_lock(&store->writer_lock);
     toon_err err = TOON_NO_MEMORY;
-    if (toon_epoch_enter()) {
+    if (atomic_load(&store->read_only)) {
+        err = refuse_read_only(store);
+    } else if (toon_epoch_enter()) {
         err = clear_locked(store);
         toon_epoch_leave();
     }
     (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_epoch_drain(); /* gives the old log's space back now */
     notify(store);
     return err;
 }
@@ -709,7 +786,9 @@ static void stat_memory(toon_store *store, toon_stats *out) {
 }
 
 void toon_stat(toon_store *store, toon_stats *out) {
-    bool entered = toon_epoch_enter();
+    *out = (toon_stats){0};
+    if (!toon_epoch_enter())
+        return;
     const toon_volume *volume = atomic_load(&store->volume);
     toon_log *log = volume->log;
     uint64_t written = atomic_load(&log->written);
@@ -728,12 +807,12 @@ void toon_stat(toon_store *store, toon_stats *out) {
         .syncs = atomic_load(&store->syncs),
         .last_sync_ms = atomic_load(&store->last_sync_ms),
         .read_only = atomic_load(&store->read_only),
-        .failure = atomic_load(&store->failure),
+        .failure = atomic_load(&store->read_only) ? atomic_load(&store->failure)
+                                                  : TOON_OK,
         .table_bytes = toon_slot_map_bytes(volume->table),
     };
     stat_memory(store, out);
     out->read_hits = out->cache_hits + atomic_load(&store->log_hits);
     out->read_misses = atomic_load(&store->log_misses);
-    if (entered)
-        toon_epoch_leave();
+    toon_epoch_leave();
 }

@@ -62,6 +62,7 @@ struct toon_store {
     uint64_t next_watcher;
     _Atomic bool watched;
     toon_buf queue;
+    bool queue_lost; /* memory ran out for some of it */
 
     pthread_mutex_t sync_lock;
     _Atomic int64_t last_sync_ms;
@@ -130,6 +131,12 @@ toon_group toon_group_begin_locked(toon_store *store);
 void toon_group_commit_locked(toon_store *store, const toon_group *group);
 void toon_group_cancel_locked(toon_store *store, const toon_group *group);
 
+/* Is there more to sync than a mark? */
+bool toon_wants_sync(toon_store *store);
+
+/* At closing: what this thread began and did not end. */
+void toon_forget_gathering(const toon_store *store);
+
 /* The writer lock for a reader who must look into the gather buffer. */
 void toon_lock_gathered(toon_store *store);
 void toon_unlock_gathered(toon_store *store);
@@ -156,8 +163,12 @@ typedef toon_err toon_use_hit_fn(void *arg, const toon_volume *volume,
                                  const toon_hit *hit, bool gathered);
 toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
                        toon_look look, toon_use_hit_fn *use, void *arg);
+
+/* The same for a slot that was copied from the table, after `generation` was
+ * read. TOON_NOT_FOUND: the store was cleared meanwhile. */
 toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
-                        uint64_t payload, toon_use_hit_fn *use, void *arg);
+                        uint64_t generation, toon_slot slot,
+                        toon_use_hit_fn *use, void *arg);
 
 /* -------------------------------------------- expiry (store_change.c) */
 

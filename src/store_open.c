@@ -45,9 +45,7 @@ static void keep_synced(toon_store *store, int64_t *next_ms) {
     int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     if (now_ms < *next_ms)
         return;
-    toon_stats stats;
-    toon_stat(store, &stats);
-    if (stats.unsynced_bytes > 0)
+    if (toon_wants_sync(store))
         (void)toon_sync(store); /* its failure is remembered and told there */
     *next_ms = now_ms + SYNC_EVERY_MS;
 }
@@ -179,14 +177,16 @@ static void say(const toon_store *store, toon_message_level level,
 
 static void report(const toon_store *store, const toon_recovery *recovery) {
     char text[400];
+    bool read_only = (store->options.flags & TOON_OPEN_READ_ONLY) != 0;
     if (recovery->torn_bytes == 0)
         return;
-    (void)snprintf(text, sizeof text,
-                   "%s: the last %" PRIu64
-                   " bytes of the log were torn by a crash and cut off%s%s",
-                   store->dir.path, recovery->torn_bytes,
-                   recovery->kept[0] != '\0' ? "; they are kept in " : "",
-                   recovery->kept);
+    (void)snprintf(
+        text, sizeof text,
+        "%s: the last %" PRIu64
+        " bytes of the log were torn by a crash and %s%s%s",
+        store->dir.path, recovery->torn_bytes,
+        read_only ? "passed over; the next writer cuts them off" : "cut off",
+        recovery->kept[0] != '\0' ? "; they are kept in " : "", recovery->kept);
     say(store, TOON_WARNING, text);
 }
 
@@ -219,6 +219,7 @@ static toon_err open_files(toon_store *store, const char *path) {
     bool create = !read_only && (flags & TOON_OPEN_NO_CREATE) == 0;
     toon_recovery recovery;
     toon_volume *volume = NULL;
+    bool renamed;
     toon_err err =
         toon_dir_open(store->lock_file.io, path, create, &store->dir);
     if (err == TOON_OK && !create)
@@ -231,7 +232,7 @@ static toon_err open_files(toon_store *store, const char *path) {
         return err;
     err = toon_recover(&store->dir, read_only, &volume, &recovery);
     if (err == TOON_NOT_FOUND && create) {
-        err = toon_log_install(&store->dir, 0);
+        err = toon_log_install(&store->dir, 0, &renamed);
         if (err == TOON_OK)
             err = toon_recover(&store->dir, read_only, &volume, &recovery);
     }
@@ -282,8 +283,8 @@ toon_err toon_open_on(const toon_io *io, const char *dir,
     if (err != TOON_OK) {
         toon_error told = *toon_last_error();
         free_store(store);
-        return toon_fail(err, (toon_where){told.path, told.offset, 0}, "%s",
-                         told.text);
+        told.err = err;
+        return toon_fail_again(&told);
     }
     *out = store;
     return TOON_OK;
@@ -296,24 +297,20 @@ toon_err toon_open(const char *dir, const toon_options *options,
 
 /* ------------------------------------------------------------------- close */
 
-/* The index is a cache: a failure to write it is told and loses nothing. */
-static void checkpoint_if_moved(toon_store *store) {
-    toon_volume *volume = atomic_load(&store->volume);
-    if (store->checkpointed == atomic_load(&volume->log->written))
-        return;
-    if (toon_checkpoint(&store->dir, volume) != TOON_OK)
-        say(store, TOON_WARNING, toon_last_error()->text);
-}
-
+/* Twice: the second sync is of the row count and of the mark that tells of the
+ * first. They help people and later checks; nothing rests on them. */
 static toon_err close_files(toon_store *store) {
     toon_volume *volume = atomic_load(&store->volume);
     uint64_t rows = atomic_load(&volume->rows);
     uint32_t hint = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
-    toon_err err = toon_log_set_row_hint(volume->log, hint);
-    if (err == TOON_OK)
-        err = toon_sync(store);
-    if (err == TOON_OK)
-        checkpoint_if_moved(store);
+    toon_err err = toon_sync(store);
+    if (err != TOON_OK ||
+        store->checkpointed == atomic_load(&volume->log->written))
+        return err;
+    (void)toon_log_set_row_hint(volume->log, hint);
+    err = toon_sync(store);
+    if (err == TOON_OK && toon_checkpoint(&store->dir, volume) != TOON_OK)
+        say(store, TOON_WARNING, toon_last_error()->text);
     return err;
 }
 
@@ -322,6 +319,7 @@ toon_err toon_close(toon_store *store) {
     if (store == NULL)
         return TOON_OK;
     stop_keeper(store);
+    toon_forget_gathering(store);
     if (!atomic_load(&store->read_only))
         err = close_files(store);
     if (atomic_load(&store->failure) != TOON_OK)

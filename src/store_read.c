@@ -80,24 +80,17 @@ toon_err toon_blob_of_hit(const toon_volume *volume, const toon_hit *hit,
 /* ------------------------------------------------ lookups, twice if need be */
 
 /*
- * First without a lock. TOON_CONFLICT says that something needed is still in
- * the gather buffer; then again under the writer lock, against the volume
- * that is current there.
+ * First without a lock. Under the writer lock again, against the volume that
+ * is current there, if something needed is still in the gather buffer
+ * (TOON_CONFLICT), or if changes were undone meanwhile: then another record
+ * may have come to stand where the table pointed.
  */
-toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
-                       toon_look look, toon_use_hit_fn *use, void *arg) {
+static toon_err find_locked(toon_store *store, toon_slice key, uint64_t hash,
+                            toon_look look, toon_use_hit_fn *use, void *arg) {
     toon_hit hit;
-    const toon_volume *volume = atomic_load(&store->volume);
-    toon_err err = toon_volume_find(volume, key, hash, look, false, &hit);
-    if (err == TOON_OK) {
-        err = use(arg, volume, &hit, false);
-        toon_hit_free(&hit);
-    }
-    if (err != TOON_CONFLICT)
-        return err;
     toon_lock_gathered(store);
-    volume = atomic_load(&store->volume);
-    err = toon_volume_find(volume, key, hash, look, true, &hit);
+    const toon_volume *volume = atomic_load(&store->volume);
+    toon_err err = toon_volume_find(volume, key, hash, look, true, &hit);
     if (err == TOON_OK) {
         err = use(arg, volume, &hit, true);
         toon_hit_free(&hit);
@@ -106,26 +99,61 @@ toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
     return err;
 }
 
-toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
-                        uint64_t payload, toon_use_hit_fn *use, void *arg) {
+toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
+                       toon_look look, toon_use_hit_fn *use, void *arg) {
     toon_hit hit;
-    toon_err err =
-        toon_volume_load(volume, payload, TOON_LOOK_META, false, &hit);
+    const toon_volume *volume = atomic_load(&store->volume);
+    uint64_t generation = atomic_load(&volume->generation);
+    toon_err err = toon_volume_find(volume, key, hash, look, false, &hit);
     if (err == TOON_OK) {
-        err = use(arg, volume, &hit, false);
+        bool found = hit.payload != 0 && !hit.damaged;
+        if (found || atomic_load(&volume->generation) == generation)
+            err = use(arg, volume, &hit, false);
+        else
+            err = TOON_CONFLICT;
         toon_hit_free(&hit);
     }
-    if (err != TOON_CONFLICT)
-        return err;
-    toon_lock_gathered(store);
-    if (atomic_load(&store->volume) != volume) {
-        err = TOON_NOT_FOUND; /* cleared meanwhile */
-    } else {
-        err = toon_volume_load(volume, payload, TOON_LOOK_META, true, &hit);
+    if (err == TOON_CORRUPT && atomic_load(&volume->generation) != generation)
+        err = TOON_CONFLICT;
+    if (err == TOON_CONFLICT)
+        err = find_locked(store, key, hash, look, use, arg);
+    return err;
+}
+
+/* What the table says now of all keys with this hash. */
+static toon_err each_of_hash_locked(toon_store *store,
+                                    const toon_volume *volume, uint64_t hash,
+                                    toon_use_hit_fn *use, void *arg) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    toon_err err = TOON_OK;
+    if (atomic_load(&store->volume) != volume)
+        return TOON_NOT_FOUND; /* cleared meanwhile */
+    size_t count = toon_slot_map_get(volume->table, hash, payloads);
+    for (size_t i = 0; err == TOON_OK && i < count; i++) {
+        toon_hit hit;
+        err = toon_volume_load(volume, payloads[i], TOON_LOOK_META, true, &hit);
         if (err == TOON_OK)
             err = use(arg, volume, &hit, true);
         toon_hit_free(&hit);
     }
+    return err;
+}
+
+toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
+                        uint64_t generation, toon_slot slot,
+                        toon_use_hit_fn *use, void *arg) {
+    toon_hit hit;
+    toon_err err =
+        toon_volume_load(volume, slot.payload, TOON_LOOK_META, false, &hit);
+    if (atomic_load(&volume->generation) != generation)
+        err = TOON_CONFLICT;
+    if (err == TOON_OK)
+        err = use(arg, volume, &hit, false);
+    toon_hit_free(&hit);
+    if (err != TOON_CONFLICT)
+        return err;
+    toon_lock_gathered(store);
+    err = each_of_hash_locked(store, volume, slot.hash, use, arg);
     toon_unlock_gathered(store);
     return err;
 }

@@ -75,10 +75,12 @@ static toon_err collect_slots(toon_store *store, uint64_t *cursor, size_t want,
     if (!toon_epoch_enter())
         return toon_fail_memory();
     const toon_volume *volume = atomic_load(&store->volume);
+    uint64_t generation = atomic_load(&volume->generation);
     size_t count =
         toon_slot_map_scan(volume->table, cursor, want, slots, SCAN_CAPACITY);
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
-        err = toon_with_slot(store, volume, slots[i].payload, keep_slot, found);
+        err = toon_with_slot(store, volume, generation, slots[i], keep_slot,
+                             found);
         if (err == TOON_NOT_FOUND) /* cleared meanwhile */
             err = TOON_OK;
     }

@@ -338,10 +338,11 @@ TOON_API toon_err toon_clear(toon_store *store);
  */
 TOON_API toon_err toon_batch_begin(toon_store *store);
 
-/* On any error nothing of the batch has happened. */
+/* On any error nothing of the batch has happened; it has ended all the same. */
 TOON_API toon_err toon_batch_commit(toon_store *store);
 
-/* Undoes what the batch did so far and ends it. */
+/* Undoes what the batch did so far and ends it; without one it does nothing.
+ * All versions (toon_meta) are others afterwards. */
 TOON_API void toon_batch_cancel(toon_store *store);
 
 /*
@@ -393,8 +394,9 @@ typedef struct toon_range_options {
  * Visits keys in byte order. What is there throughout is visited exactly
  * once. The first call builds an ordered index of all keys (about 1 s for two
  * million); it is kept up to date from then on, and a call costs what it
- * visits. A key whose record is damaged is visited too, with a stat that is
- * all zero (version 0).
+ * visits. A key whose record was damaged after that is visited too, with a
+ * stat that is all zero (version 0); of one damaged before, no key can be
+ * read, and the message function is told.
  */
 TOON_API toon_err toon_range(toon_store *store,
                              const toon_range_options *options, toon_key_fn *fn,
@@ -424,11 +426,13 @@ typedef struct toon_change {
  * Called once for each change after it was written and before its call
  * returns (before toon_gather_end() returns), in the order of the log, by a
  * thread that writes, without locks that reads need. It must not change the
- * store and should be quick. RENAME is a DELETE and a SET.
+ * store, nor call toon_watch() or toon_unwatch(), and should be quick. RENAME
+ * is a DELETE and a SET. If memory runs out for the list of changes, it is
+ * told TOON_CHANGE_CLEAR: anything may have changed.
  */
 typedef void toon_watch_fn(void *arg, const toon_change *change);
 
-/* The watch ends with the store or with toon_unwatch(), after which fn is not
+/* Neither inside a batch. The watch ends with the store or with toon_unwatch(), after which fn is not
  * called any more. *id is never 0. */
 TOON_API toon_err toon_watch(toon_store *store, toon_watch_fn *fn, void *arg,
                              uint64_t *id);

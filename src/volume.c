@@ -253,15 +253,20 @@ toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
 
 /* -------------------------------------------------------------- garbage */
 
+static bool is_kept(const toon_kept *kept, uint64_t offset) {
+    return offset == kept->offsets[0] || offset == kept->offsets[1] ||
+           offset == kept->offsets[2];
+}
+
 uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
-                             uint64_t kept, bool gathered) {
+                             const toon_kept *kept, bool gathered) {
     uint64_t offset = toon_payload_offset(old_payload);
     size_t length = toon_payload_length(old_payload);
     if (!toon_payload_builds_on(old_payload) && length > 0)
-        return offset == kept ? 0 : length;
+        return is_kept(kept, offset) ? 0 : length;
     uint64_t bytes = 0;
     uint64_t below = UINT64_MAX;
-    while (offset != kept && offset != 0 && offset < below) {
+    while (offset != 0 && offset < below && !is_kept(kept, offset)) {
         toon_hit hit = {0};
         toon_err err =
             load(volume, offset, length, TOON_LOOK_META, gathered, &hit);

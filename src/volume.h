@@ -143,6 +143,7 @@ typedef struct toon_step {
     uint64_t offset;        /* of the record */
     uint64_t old_last;      /* volume->last_offset before; apply fills it */
     uint64_t old_payload;   /* 0: the key was absent */
+    bool old_damaged;       /* its record could not be read */
     uint64_t payload;       /* 0: the key is deleted */
     int64_t old_expires_ms; /* of the old record; 0: never, or absent */
     int64_t expires_ms;     /* of the new record */
@@ -160,13 +161,18 @@ void toon_volume_trim_expiry(toon_volume *volume);
 /* Undo in the reverse order of apply. */
 void toon_volume_undo(toon_volume *volume, const toon_step *step);
 
+/* Records that stay live although nothing points at them by key. */
+typedef struct toon_kept {
+    uint64_t offsets[3]; /* 0: none */
+} toon_kept;
+
 /*
- * What of the old record's chain is dead once a record takes its place that
- * builds on offset `kept` (0: on nothing), in bytes. Damaged parts count as
- * nothing: the figure is an estimate that steers compaction.
+ * What of the old record's chain is dead once its key has another record, in
+ * bytes: all down to the first that is kept. Damaged parts count as nothing:
+ * the figure is an estimate that steers compaction.
  */
 uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
-                             uint64_t kept, bool gathered);
+                             const toon_kept *kept, bool gathered);
 
 /* Names the offset: "damaged record at …". */
 toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset);

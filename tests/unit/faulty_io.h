@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* What the next calls do. 0 or false: as the system does. */
@@ -16,6 +18,9 @@ static struct {
     size_t write_at_most; /* bytes a call takes; then write_errno, if set */
     int truncate_errno;
     int sync_errno;
+    int dir_sync_errno;
+    int read_errno;
+    bool map_fails; /* mappings show zeros, as where a disk fails */
     int allocate_errno;
     int rename_errno;
     int interrupts; /* so many EINTR first, of any read or write */
@@ -38,6 +43,10 @@ static size_t limited(size_t size) {
 }
 
 static ssize_t faulty_pread(int fd, void *buf, size_t size, off_t offset) {
+    if (faulty.read_errno != 0 && offset >= 512) { /* the start is fine */
+        errno = faulty.read_errno;
+        return -1;
+    }
     return interrupted() ? -1 : pread(fd, buf, limited(size), offset);
 }
 
@@ -59,6 +68,12 @@ static ssize_t faulty_pwrite(int fd, const void *buf, size_t size,
 }
 
 static int faulty_sync(int fd) {
+    struct stat st;
+    if (faulty.dir_sync_errno != 0 && fstat(fd, &st) == 0 &&
+        S_ISDIR(st.st_mode)) {
+        errno = faulty.dir_sync_errno;
+        return -1;
+    }
     faulty.syncs++;
     errno = faulty.sync_errno;
     return faulty.sync_errno != 0 ? -1 : fdatasync(fd);
@@ -81,6 +96,16 @@ static int faulty_rename(int dir_fd, const char *from, const char *to) {
     return faulty.rename_errno != 0 ? -1 : renameat(dir_fd, from, dir_fd, to);
 }
 
+static void *faulty_map(int fd, size_t size) {
+    if (!faulty.map_fails)
+        return toon_io_system.map(fd, size);
+    char *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at != MAP_FAILED)
+        (void)!pread(fd, at, 512, 0);
+    return at;
+}
+
 static inline toon_io faulty_io(void) {
     toon_io io = toon_io_system;
     io.pread = faulty_pread;
@@ -89,6 +114,7 @@ static inline toon_io faulty_io(void) {
     io.truncate = faulty_truncate;
     io.allocate = faulty_allocate;
     io.rename_at = faulty_rename;
+    io.map = faulty_map;
     return io;
 }
 

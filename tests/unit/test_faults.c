@@ -194,6 +194,74 @@ static void a_clear_that_cannot_rename_clears_nothing(void **state) {
     assert_value(self, "l", "w");
 }
 
+static void a_clear_whose_rename_may_not_last_ends_in_read_only(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    faulty.dir_sync_errno = EIO;
+    assert_int_equal(toon_clear(self->store), TOON_IO);
+    faulty.dir_sync_errno = 0;
+    assert_int_equal(set(self, "l", "w"), TOON_READ_ONLY);
+    assert_value(self, "k", "v");
+}
+
+static void a_gathering_hears_of_a_sync_that_failed(void **state) {
+    struct fixture *self = *state;
+    toon_gather_begin(self->store);
+    put(self, "k", "v");
+    faulty.sync_errno = EIO;
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    faulty.sync_errno = 0;
+    assert_int_not_equal(toon_gather_end(self->store), TOON_OK);
+}
+
+/* The disk cannot be read while the store is opened: nothing is cut. */
+static void a_read_error_at_opening_is_no_torn_end(void **state) {
+    struct fixture *self = *state;
+    char value[900];
+    struct stat before, after;
+    char path[128];
+    memset(value, 'v', sizeof value);
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        (void)snprintf(key, sizeof key, "k%d", i);
+        assert_ok(toon_set(self->store, toon_str(key),
+                           toon_bytes(value, sizeof value), NULL));
+    }
+    assert_ok(toon_close(self->store));
+    self->store = NULL;
+    remove_file(self, "db.toon.idx");
+    path_of(self, "db.toon", path);
+    assert_int_equal(stat(path, &before), 0);
+    faulty.map_fails = true;
+    faulty.read_errno = EIO;
+    assert_int_equal(toon_open_on(&io, self->dir, &self->options, &self->store),
+                     TOON_IO);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, before.st_size);
+    assert_false(file_exists(self, "db.toon.torn-1"));
+    faulty.read_errno = 0; /* it can be read, the mapping stays wrong */
+    assert_int_equal(toon_open_on(&io, self->dir, &self->options, &self->store),
+                     TOON_IO);
+    memset(&faulty, 0, sizeof faulty);
+    assert_ok(toon_open(self->dir, &self->options, &self->store));
+    assert_value_bytes(self, "k19", value, sizeof value);
+}
+
+static void a_full_disk_can_be_opened_and_cleared(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    assert_ok(toon_close(self->store));
+    self->store = NULL;
+    faulty.allocate_errno = ENOSPC;
+    faulty.write_errno = ENOSPC; /* the pid cannot be written either */
+    assert_ok(toon_open_on(&io, self->dir, &self->options, &self->store));
+    assert_value(self, "k", "v");
+    faulty.write_errno = 0;
+    faulty.allocate_errno = 0;
+    assert_ok(toon_clear(self->store));
+    put(self, "l", "w");
+}
+
 static void what_is_derived_from_keys_follows_an_undo(void **state) {
     struct fixture *self = *state;
     toon_set_options expiring = {.expires_ms = INT64_MAX};
@@ -225,6 +293,10 @@ int main(void) {
         FAULT_TEST(under_always_a_failed_sync_is_the_changes_error),
         FAULT_TEST(a_cut_that_fails_makes_the_store_read_only),
         FAULT_TEST(a_clear_that_cannot_rename_clears_nothing),
+        FAULT_TEST(a_clear_whose_rename_may_not_last_ends_in_read_only),
+        FAULT_TEST(a_gathering_hears_of_a_sync_that_failed),
+        FAULT_TEST(a_read_error_at_opening_is_no_torn_end),
+        FAULT_TEST(a_full_disk_can_be_opened_and_cleared),
         FAULT_TEST(what_is_derived_from_keys_follows_an_undo),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -195,6 +195,93 @@ static void a_mark_behind_bad_bytes_makes_them_damage(void **state) {
     crash_over(&crash);
 }
 
+/* Nothing follows the sync, no index tells of it: the log itself does. */
+static void damage_below_the_last_sync_is_no_torn_end(void **state) {
+    struct fixture *self = *state;
+    struct crash crash;
+    put(self, "a", "1");
+    size_t bad_at = log_size(self);
+    put(self, "b", "2");
+    assert_ok(toon_sync(self->store));
+    crash_now(self, &crash);
+    flip(&crash.copy, "db.toon", bad_at + 2);
+    assert_int_equal(try_open(&crash.copy), TOON_CORRUPT);
+    crash_over(&crash);
+    size_t size = log_size(self);
+    assert_ok(toon_sync(self->store)); /* a mark is not marked again */
+    assert_int_equal(log_size(self), size);
+    close_store(self);
+    crash_now(self, &crash);
+    remove_file(&crash.copy, "db.toon.idx");
+    flip(&crash.copy, "db.toon", bad_at + 2);
+    assert_int_equal(try_open(&crash.copy), TOON_CORRUPT);
+    crash_over(&crash);
+}
+
+static void a_damaged_last_record_of_the_index_is_damage(void **state) {
+    struct fixture *self = *state;
+    put(self, "a", "1");
+    size_t bad_at = log_size(self);
+    put(self, "b", "2");
+    close_store(self);
+    flip(self, "db.toon", bad_at + 2);
+    assert_int_equal(try_open(self), TOON_CORRUPT);
+    assert_int_equal(toon_last_error()->offset, bad_at);
+    toon_check_report report;
+    assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
+                     TOON_CORRUPT);
+}
+
+/* Replaying the log comes to the same figures as making the changes did. */
+static void replay_counts_live_bytes_as_the_changes_did(void **state) {
+    struct fixture *self = *state;
+    struct crash crash;
+    toon_stats before, after;
+    put(self, "a", "the value of a");
+    put(self, "b", "the value of b, a longer one");
+    put(self, "c", "third");
+    assert_ok(toon_rename(self->store, toon_str("a"), toon_str("b"),
+                          TOON_RENAME_EXCHANGE));
+    assert_ok(toon_append(self->store, toon_str("a"), toon_str("+"), NULL));
+    assert_ok(toon_rename(self->store, toon_str("c"), toon_str("d"), 0));
+    assert_ok(toon_rename(self->store, toon_str("d"), toon_str("b"), 0));
+    toon_stat(self->store, &before);
+    crash_now(self, &crash);
+    assert_ok(try_open(&crash.copy));
+    toon_stat(crash.copy.store, &after);
+    assert_int_equal(after.live_bytes, before.live_bytes);
+    assert_ok(toon_delete(crash.copy.store, toon_str("a"), 0, NULL));
+    assert_ok(toon_delete(crash.copy.store, toon_str("b"), 0, NULL));
+    toon_stat(crash.copy.store, &after);
+    assert_int_equal(after.live_bytes, 0);
+    crash_over(&crash);
+}
+
+static bool note_key(void *arg, toon_slice key, const toon_key_stat *stat) {
+    char *text = arg;
+    (void)stat;
+    (void)strncat(text, key.data, key.size);
+    return true;
+}
+
+static void a_healed_key_is_listed_again(void **state) {
+    struct fixture *self = *state;
+    toon_range_options all = {.limit = 0};
+    char listed[16] = "";
+    size_t bad_at = log_size(self);
+    put(self, "a", "1");
+    put(self, "b", "2");
+    close_store(self);
+    flip(self, "db.toon", bad_at + 2);
+    reopen(self);
+    assert_ok(toon_range(self->store, &all, note_key, listed));
+    assert_string_equal(listed, "b");
+    put(self, "a", "new");
+    listed[0] = '\0';
+    assert_ok(toon_range(self->store, &all, note_key, listed));
+    assert_string_equal(listed, "ab");
+}
+
 static void a_log_shorter_than_its_index_is_damage(void **state) {
     struct fixture *self = *state;
     char path[128];
@@ -491,6 +578,10 @@ int main(void) {
         STORE_TEST(a_torn_end_of_zeros_is_cut_and_not_kept),
         STORE_TEST(nothing_behind_a_torn_record_comes_back),
         STORE_TEST(a_mark_behind_bad_bytes_makes_them_damage),
+        STORE_TEST(damage_below_the_last_sync_is_no_torn_end),
+        STORE_TEST(a_damaged_last_record_of_the_index_is_damage),
+        STORE_TEST(replay_counts_live_bytes_as_the_changes_did),
+        STORE_TEST(a_healed_key_is_listed_again),
         STORE_TEST(a_log_shorter_than_its_index_is_damage),
         STORE_TEST(a_damaged_record_fails_alone),
         STORE_TEST(no_flipped_byte_goes_unnoticed),

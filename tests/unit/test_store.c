@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 static int64_t now_ms(void) {
@@ -776,6 +777,105 @@ static void clearing_disturbs_no_reader(void **state) {
     assert_int_equal(stats.live_bytes, 0);
 }
 
+/* Batches that overwrite a key, go on for a while and are cancelled: their
+ * offsets are used again by others. */
+static void *cancel_batches(void *arg) {
+    struct fixture *self = arg;
+    for (int i = 0; i < 1500; i++) {
+        char key[16];
+        if (toon_batch_begin(self->store) != TOON_OK)
+            return self;
+        (void)toon_set(self->store, toon_str("1"), toon_str("never"), NULL);
+        for (int k = 2; k < 12; k++) {
+            (void)snprintf(key, sizeof key, "%d", k);
+            (void)toon_set(self->store, toon_str(key), toon_str("n"), NULL);
+        }
+        toon_batch_cancel(self->store);
+        (void)snprintf(key, sizeof key, "%d", 20 + i % 7);
+        (void)toon_set(self->store, toon_str(key), toon_str("kept"), NULL);
+    }
+    return NULL;
+}
+
+static void cancelled_batches_disturb_no_reader(void **state) {
+    struct fixture *self = *state;
+    pthread_t thread;
+    void *failed = self;
+    put(self, "1", "always");
+    assert_int_equal(pthread_create(&thread, NULL, cancel_batches, self), 0);
+    while (pthread_tryjoin_np(thread, &failed) == EBUSY) {
+        unsigned char seen[100] = {0};
+        uint64_t cursor = 0;
+        toon_scan_options options = {.count = 100};
+        toon_key_stat stat;
+        do
+            assert_ok(
+                toon_scan(self->store, &cursor, &options, count_key, seen));
+        while (cursor != 0);
+        assert_int_equal(seen[1], 1);
+        assert_ok(toon_stat_key(self->store, toon_str("1"), &stat));
+    }
+    assert_null(failed);
+    assert_value(self, "1", "always");
+}
+
+/* A watcher that reads what another thread's batch still holds back. */
+struct slow_watcher {
+    toon_store *store;
+    atomic_bool heard;
+};
+
+static void read_in_watch(void *arg, const toon_change *change) {
+    struct slow_watcher *watcher = arg;
+    toon_value value;
+    (void)change;
+    atomic_store(&watcher->heard, true);
+    (void)usleep(50000);
+    if (toon_get(watcher->store, toon_str("batched"), &value) == TOON_OK)
+        toon_value_release(&value);
+}
+
+static void *set_other(void *arg) {
+    struct slow_watcher *watcher = arg;
+    (void)toon_set(watcher->store, toon_str("other"), toon_str("v"), NULL);
+    return NULL;
+}
+
+static void a_sync_inside_a_batch_waits_for_no_watcher(void **state) {
+    struct fixture *self = *state;
+    struct slow_watcher watcher = {.store = self->store};
+    pthread_t thread;
+    uint64_t id;
+    close_store(self);
+    self->options.cache_policy = TOON_CACHE_NONE;
+    reopen(self);
+    watcher.store = self->store;
+    assert_ok(toon_watch(self->store, read_in_watch, &watcher, &id));
+    assert_int_equal(pthread_create(&thread, NULL, set_other, &watcher), 0);
+    while (!atomic_load(&watcher.heard))
+        (void)usleep(100);
+    assert_ok(toon_batch_begin(self->store));
+    put(self, "batched", "v");
+    assert_ok(toon_sync(self->store));
+    assert_ok(toon_batch_commit(self->store));
+    (void)pthread_join(thread, NULL);
+    toon_unwatch(self->store, id);
+}
+
+static void what_was_begun_and_not_ended_is_harmless(void **state) {
+    struct fixture *self = *state;
+    toon_batch_cancel(self->store); /* there is none */
+    toon_gather_begin(self->store);
+    put(self, "a", "1");
+    reopen(self); /* perhaps at the same address */
+    put(self, "b", "2");
+    size_t size;
+    char *log = slurp(self, "db.toon", &size);
+    assert_non_null(strstr(log + 16, "b[4]"));
+    free(log);
+    assert_value(self, "a", "1");
+}
+
 /* A pair of keys is set in batches; readers must never see them differ. */
 static void *set_pairs(void *arg) {
     struct fixture *self = arg;
@@ -880,6 +980,9 @@ int main(void) {
         STORE_TEST(the_store_size_limit_binds_but_deleting_goes_on),
         STORE_TEST(threads_lose_no_append),
         STORE_TEST(clearing_disturbs_no_reader),
+        STORE_TEST(cancelled_batches_disturb_no_reader),
+        STORE_TEST(a_sync_inside_a_batch_waits_for_no_watcher),
+        STORE_TEST(what_was_begun_and_not_ended_is_harmless),
         STORE_TEST(readers_of_several_keys_see_whole_batches),
         STORE_TEST(reading_together_ends_under_endless_batches),
     };
