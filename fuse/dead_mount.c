@@ -1,12 +1,14 @@
 /*
- * dead_mount.c - detaching the mount of a process that was killed. Knows
+ * dead_mount.c - mounts that are there already; the dead are detached. Knows
  * mount points only. (Apart from mount.c, as <sys/mount.h> has a `mount` of
  * its own.)
  */
 #include "dead_mount.h"
 
 #include <errno.h>
+#include <mntent.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -48,4 +50,20 @@ bool dead_mount_detach(const char *mountpoint) {
                       mountpoint);
     }
     return true;
+}
+
+bool live_mount_at(const char *real) {
+    struct mntent entry;
+    char text[8192];
+    bool found = false;
+    FILE *mounts = setmntent("/proc/self/mounts", "re");
+    while (mounts != NULL && !found &&
+           getmntent_r(mounts, &entry, text, sizeof(text)) != NULL) {
+        found = strcmp(entry.mnt_type, "fuse.tstfs") == 0 &&
+                strcmp(entry.mnt_dir, real) == 0;
+    }
+    if (mounts != NULL) {
+        (void)endmntent(mounts);
+    }
+    return found;
 }

@@ -132,8 +132,12 @@ int file_look_locked(struct mount *m, node *n, file_facts *out) {
         return ENOENT;
     }
     int error = is.current ? match_locked(m, n, &is, &stat) : ESTALE;
-    if (error == 0 && c != NULL) {
+    if (c != NULL) { /* who has it open sees its version, and that size */
         stat.size = buffer_size(&c->bytes);
+    }
+    if (error == ESTALE && c != NULL) {
+        stat.meta = c->meta;
+        stat.meta.version = 0;
     }
     fill_facts(m, n, &is, stat, out);
     return error;

@@ -104,6 +104,9 @@ static char *check_mountpoint(const char *mountpoint, const char *data_dir,
                              : strerror(errno));
     } else if (!S_ISDIR(st.st_mode)) {
         fail(error, size, "%s: not a directory", mountpoint);
+    } else if (live_mount_at(real)) {
+        fail(error, size,
+             "%s: another toonstore is mounted there; unmount it first", real);
     } else if (hides(real, data_dir)) {
         fail(error, size, "%s: the store's own directory %s would be hidden",
              mountpoint, data_dir);

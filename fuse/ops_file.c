@@ -94,7 +94,7 @@ static int open_own_view(struct mount *m, const node *n,
         m->store.ops->get(m->store.store, key_slice(&key), &view->value);
     if (err != TOON_OK) {
         free(view);
-        return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
+        return errno_of(err);
     }
     view->size = view->value.size;
     set_view(m, fi, view);

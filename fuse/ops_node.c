@@ -133,6 +133,14 @@ static int set_dir_meta(struct mount *m, node *n, unsigned fields,
 }
 
 /* With the file's lock. What is not committed yet keeps it until then. */
+/* 0, or what to answer for a node that is not what its name leads to. */
+static int gone_status(struct mount *m, const node *n) {
+    inodes_lock(&m->inodes);
+    int error = n->unlinked ? ENOENT : n->detached ? ESTALE : 0;
+    inodes_unlock(&m->inodes);
+    return error;
+}
+
 static int set_file_meta_locked(struct mount *m, node *n, unsigned fields,
                                 const toon_meta *meta) {
     content *c = n->content;
@@ -147,6 +155,11 @@ static int set_file_meta_locked(struct mount *m, node *n, unsigned fields,
     ticks_keep(&m->ticks, n->hash);
     if (c != NULL && (c->dirty || c->pending)) {
         return 0;
+    }
+    /* What has its name now is another file, which is left alone. */
+    int gone = gone_status(m, n);
+    if (gone != 0) {
+        return c != NULL ? 0 : gone;
     }
     key_text key;
     inodes_copy_key(&m->inodes, n, &key);
@@ -237,16 +250,25 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int what,
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino) {
     struct mount *m = mount_of(req);
+    const node *n = node_of(m, ino);
     key_text key;
-    toon_value value;
-    inodes_copy_key(&m->inodes, node_of(m, ino), &key);
-    toon_err err = m->store.ops->get(m->store.store, key_slice(&key), &value);
-    if (err != TOON_OK) {
-        reply_done(req, errno_of(err));
-        return;
+    toon_value value = {.data = NULL};
+    inodes_copy_key(&m->inodes, n, &key);
+    int error =
+        errno_of(m->store.ops->get(m->store.store, key_slice(&key), &value));
+    /* Looked at after the value was read: it may be another's by now. */
+    int gone = gone_status(m, n);
+    if (gone != 0) {
+        error = gone;
+    } else if (error == 0 && !S_ISLNK(value.meta.mode)) {
+        error = ESTALE;
     }
-    /* A pinned value ends in a NUL. */
-    (void)fuse_reply_readlink(req, value.data);
+    if (error != 0) {
+        reply_done(req, error);
+    } else {
+        /* A pinned value ends in a NUL. */
+        (void)fuse_reply_readlink(req, value.data);
+    }
     toon_value_release(&value);
 }
 
@@ -268,8 +290,8 @@ void op_statfs(fuse_req_t req, fuse_ino_t ino) {
         fs.f_bavail = fs.f_bavail < blocks_left ? fs.f_bavail : blocks_left;
         fs.f_bfree = fs.f_bavail;
     }
-    fs.f_files = (fsfilcnt_t)stats.keys;
     fs.f_ffree = (fsfilcnt_t)1 << 40;
+    fs.f_files = fs.f_ffree + (fsfilcnt_t)stats.keys;
     fs.f_favail = fs.f_ffree;
     fs.f_namemax = NAME_SIZE_MAX;
     (void)fuse_reply_statfs(req, &fs);

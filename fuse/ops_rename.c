@@ -61,21 +61,26 @@ static int move_keys(struct mount *m, const struct ends *ends) {
     return errno_of(commit_or_cancel(m, err));
 }
 
-/*
- * A file that is not committed yet takes its new name without the store: what
- * the name stands for there is replaced when the file is committed.
- */
+/* A file that is not committed yet takes a free name without the store. To
+ * replace a key it is committed first, so that the key is gone at once. */
 static int move_file_locked(struct mount *m, const struct ends *ends,
                             node *source, node *target) {
     if ((ends->flags & RENAME_EXCHANGE) != 0) {
         int error = commit_created_locked(m, source, target);
         return error != 0 ? error : move_keys(m, ends);
     }
+    toon_key_stat replaced;
+    int error = 0;
     if (is_created(m, source)) {
-        file_replaces_locked(source);
-        return 0;
+        toon_err err = m->store.ops->stat(m->store.store,
+                                          key_slice(&ends->to.file), &replaced);
+        if (err == TOON_NOT_FOUND) {
+            file_replaces_locked(source);
+            return 0;
+        }
+        error = file_commit_locked(m, source);
     }
-    return move_keys(m, ends);
+    return error != 0 ? error : move_keys(m, ends);
 }
 
 /* The nodes follow. One whose value was the store's before is so after. */

@@ -20,7 +20,7 @@ typedef struct figures {
     toon_stats base; /* at CONFIG RESETSTAT */
     int64_t up_s;
     struct utsname os;
-    uint64_t rss_bytes, memory_bytes;
+    uint64_t rss_bytes, own_bytes, memory_bytes;
 } figures;
 
 typedef struct text {
@@ -79,20 +79,27 @@ static void human(text *t, const char *name, uint64_t bytes) {
 }
 
 /* The second word of statm: pages in memory. */
-static uint64_t resident_bytes(void) {
+/* All that is resident, and of it what is no file's: the log is mapped, and
+ * its pages are the kernel's to take back. */
+static void read_memory(uint64_t *resident, uint64_t *anonymous) {
     FILE *in = fopen("/proc/self/statm", "re");
     char line_of[256] = "";
-    uint64_t pages = 0;
+    uint64_t pages = 0, shared = 0,
+             page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     words w = {0};
 
+    *resident = *anonymous = 0;
     if (!in)
-        return 0;
+        return;
     if (fgets(line_of, sizeof line_of, in) &&
-        words_split(&w, toon_str(line_of)) == WORDS_OK && w.count > 1)
+        words_split(&w, toon_str(line_of)) == WORDS_OK && w.count > 2) {
         number_parse_unsigned(w.at[1], &pages);
+        number_parse_unsigned(w.at[2], &shared);
+    }
     words_free(&w);
     (void)fclose(in);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    *resident = pages * page_bytes;
+    *anonymous = pages > shared ? (pages - shared) * page_bytes : 0;
 }
 
 /* --------------------------------------------------------------- sections */
@@ -150,8 +157,8 @@ static void section_memory(text *t, const figures *f) {
 
     getrusage(RUSAGE_SELF, &usage);
     peak = (uint64_t)usage.ru_maxrss * 1024;
-    number(t, "used_memory", f->rss_bytes);
-    human(t, "used_memory_human", f->rss_bytes);
+    number(t, "used_memory", f->own_bytes);
+    human(t, "used_memory_human", f->own_bytes);
     number(t, "used_memory_rss", f->rss_bytes);
     human(t, "used_memory_rss_human", f->rss_bytes);
     number(t, "used_memory_peak", peak);
@@ -324,7 +331,7 @@ void info_write(call *c) {
     toon_stat(s->store, &f.now);
     uname(&f.os);
     f.up_s = (monotonic_ms() - s->started_ms) / 1000;
-    f.rss_bytes = resident_bytes();
+    read_memory(&f.rss_bytes, &f.own_bytes);
     f.memory_bytes =
         (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < SECTIONS; i++) {

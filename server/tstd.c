@@ -215,7 +215,8 @@ static int serve(config *cfg) {
     stop_mount(&parts);
     status = close_store(&parts);
     if (s) {
-        server_note(s, "the store is closed, bye bye...");
+        if (fine)
+            server_note(s, "the store is closed, bye bye...");
         atomic_store(&parts.server, NULL);
         server_delete(s);
     }
@@ -254,6 +255,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a write over the limit fails instead */
     if (!config_init(&cfg))
         (void)snprintf(error, sizeof error, "out of memory");
     else if (config_read_args(&cfg, argc, argv, error))

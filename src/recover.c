@@ -389,6 +389,25 @@ static toon_err cut_torn(const toon_dir *dir, struct replay *replay,
 
 /* ---------------------------------------------------------------- opening */
 
+/* Where the records end, and whether a mark there tells of them already. */
+static void find_marked(struct replay *replay) {
+    toon_log *log = replay->volume->log;
+    uint64_t last = replay->volume->last_offset;
+    toon_record record;
+    uint64_t synced;
+    size_t size;
+    log->marked = log->first;
+    log->records_end = log->first;
+    if (last == 0 || toon_record_parse(toon_log_view(log, last, 0), log->salt,
+                                       &record) != RECORD_OK)
+        return;
+    log->records_end = last + record.size;
+    toon_slice behind = toon_log_view(log, log->records_end, 0);
+    if (behind.data != NULL &&
+        toon_mark_parse(behind, log->salt, &synced, &size) == RECORD_OK)
+        log->marked = synced;
+}
+
 static toon_err finish(const toon_dir *dir, bool read_only,
                        struct replay *replay, toon_recovery *recovery) {
     toon_log *log = replay->volume->log;
@@ -405,8 +424,7 @@ static toon_err finish(const toon_dir *dir, bool read_only,
     uint64_t durable =
         replay->durable > log->first ? replay->durable : log->first;
     atomic_store(&log->synced, durable);
-    log->marked = log->first; /* the next write says what is durable */
-    log->records_end = replay->valid_end;
+    find_marked(replay);
     return TOON_OK;
 }
 

@@ -63,7 +63,8 @@ static const command commands[] = {
      "Examples:\n"
      "  tst stat ./data\n"
      "  tst stat --json ./data greeting\n"},
-    {"check", "", "qj", 0, 0, tst_check, "read all of it and tell what is damaged",
+    {"check", "", "qj", 0, 0, tst_check,
+     "read all of it and tell what is damaged",
      "Reads every byte and writes nothing. Each damaged place is named with\n"
      "its offset in db.toon. A torn end, of writes that were never durable,\n"
      "is no damage. On a terminal a progress bar shows how far it is.\n\n"

@@ -153,23 +153,27 @@ static void put_finding(void *arg, int64_t offset, const char *text) {
 
 static void put_report(const tst_args *args, const toon_check_report *report,
                        bool sound) {
-    (void)printf("%s: %s\n", args->dir, sound ? "sound" : "DAMAGED");
-    (void)printf("  %" PRIu64 " live keys in %" PRIu64 " rows, %" PRIu64
-                 " bytes, %" PRIu64 " sync marks\n",
-                 report->live_keys, report->rows, report->log_bytes,
-                 report->marks);
+    (void)printf("%s: %s\n  ", args->dir, sound ? "sound" : "DAMAGED");
+    if (sound) { /* what is live is known only when all can be read */
+        (void)printf("%" PRIu64 " live keys in ", report->live_keys);
+    }
+    (void)printf("%" PRIu64 " rows, %" PRIu64 " bytes, %" PRIu64
+                 " sync marks\n",
+                 report->rows, report->log_bytes, report->marks);
     if (report->damaged != 0) {
-        (void)printf("  %" PRIu64 " damaged places; each key whose record is "
-                     "damaged is lost, the others are served\n",
-                     report->damaged);
+        (void)printf("  %" PRIu64 " damaged places. %s; copy the directory "
+                     "before anything else\n",
+                     report->damaged,
+                     report->index_usable
+                         ? "The keys of damaged records answer an error, the "
+                           "others are served"
+                         : "Without a usable index the store cannot be opened");
     }
     if (report->torn_bytes != 0) {
-        (void)printf("  %" PRIu64 " torn bytes at the end, never durable; the "
-                     "next opening cuts them off and keeps a copy\n",
+        (void)printf("  %" PRIu64 " torn bytes at the end, not known to be "
+                     "durable; the next writer cuts them off and keeps a "
+                     "copy\n",
                      report->torn_bytes);
-    }
-    if (!report->index_usable) {
-        (void)puts("  no usable index: the next opening makes a new one");
     }
 }
 
@@ -196,7 +200,11 @@ int tst_check(const tst_args *args) {
         toon_check(args->dir, put_finding, show_progress, &check, &report);
     clear_bar(&check);
     bool sound = err == TOON_OK;
-    if (!sound && err != TOON_CORRUPT) {
+    if (err == TOON_NOT_FOUND) {
+        tst_say("%s: there is no store", args->dir);
+        return TST_FAILED;
+    }
+    if (!sound && (err != TOON_CORRUPT || report.damaged == 0)) {
         return tst_failed(args, err);
     }
     if (args->json) {
