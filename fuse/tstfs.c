@@ -317,6 +317,7 @@ static int serve(settings *s, int ready_fd) {
     (void)sigaddset(&signals, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a write over the limit fails instead */
     toon_err err = toon_open(s->data_dir, &s->store, &store);
     if (err != TOON_OK) {
         const toon_error *last = toon_last_error();

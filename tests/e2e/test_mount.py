@@ -305,6 +305,60 @@ class Tools(MountTest):
         self.assertEqual(harness.read_file(self.at("f"))[4096:4100], b"map!")
 
 
+class ReplacedFiles(MountTest):
+    """What is open stays itself when its name goes to another file."""
+
+    def setUp(self):
+        super().setUp()
+        self.start()
+
+    def at(self, name):
+        return os.path.join(self.mnt, name)
+
+    def test_a_created_file_renamed_over_another_replaces_it_at_once(self):
+        harness.write_file(self.at("t"), b"OLD")
+        with open(self.at("f"), "wb") as file:
+            os.rename(self.at("f"), self.at("t"))
+            os.rename(self.at("t"), self.at("u"))
+            self.assertEqual(os.listdir(self.mnt), ["u"])
+            file.write(b"new")
+        self.assertEqual(harness.read_file(self.at("u")), b"new")
+
+    def test_the_modes_and_times_of_an_unlinked_file_are_its_own(self):
+        harness.write_file(self.at("f"), b"one")
+        fd = os.open(self.at("f"), os.O_RDWR)
+        self.addCleanup(os.close, fd)
+        os.unlink(self.at("f"))
+        os.fchmod(fd, 0o600)
+        harness.write_file(self.at("f"), b"two")
+        os.fchmod(fd, 0o640)
+        os.utime(fd, (1, 1))
+        there = os.stat(self.at("f"))
+        self.assertEqual(there.st_mode & 0o777, 0o644)
+        self.assertNotEqual(there.st_mtime, 1)
+
+    def test_a_removed_link_does_not_lead_into_its_successor(self):
+        os.symlink("target", self.at("s"))
+        fd = os.open(self.at("s"), os.O_PATH | os.O_NOFOLLOW)
+        self.addCleanup(os.close, fd)
+        os.unlink(self.at("s"))
+        harness.write_file(self.at("s"), b"SECRET")
+        with self.assertRaises(OSError):
+            os.readlink("", dir_fd=fd)
+
+    def test_the_count_of_files_is_one_that_df_understands(self):
+        harness.write_file(self.at("f"), b"x")
+        fs = os.statvfs(self.mnt)
+        self.assertEqual(fs.f_files - fs.f_ffree, 1)
+
+    def test_a_second_mount_on_the_same_directory_is_refused(self):
+        done = harness.run(
+            harness.TSTFS, self.path("other"), self.mnt, check=False
+        )
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"another toonstore is mounted there", done.stderr)
+
+
 class Names(MountTest):
     def setUp(self):
         super().setUp()
