@@ -28,8 +28,8 @@ static void add_sys_text(toon_error *error) {
     (void)snprintf(error->text + used, sizeof error->text - used, ": %s", text);
 }
 
-static toon_err fail_va(toon_err err, toon_where where, const char *format,
-                        va_list args) {
+static toon_err __attribute__((format(printf, 3, 0)))
+fail_va(toon_err err, toon_where where, const char *format, va_list args) {
     toon_error *error = &last_error;
     error->err = err;
     error->sys_errno = where.sys_errno;

@@ -315,7 +315,7 @@ static toon_err stat_hit(void *arg, const toon_volume *volume,
 
 toon_err toon_stat_key(toon_store *store, toon_slice key, toon_key_stat *out) {
     uint64_t hash = toon_key_hash(key, store->seed);
-    toon_key_stat stat;
+    toon_key_stat stat = {0};
     toon_err err = TOON_OK;
     if (!toon_epoch_enter())
         return toon_fail_memory();
