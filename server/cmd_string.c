@@ -203,26 +203,6 @@ static bool pairs_whole(call *c) {
     return false;
 }
 
-void cmd_mset(call *c) {
-    toon_store *store = c->server->store;
-    toon_err err = TOON_OK;
-
-    if (!pairs_whole(c))
-        return;
-    err = toon_batch_begin(store);
-    if (err == TOON_OK) {
-        err = set_pairs(c);
-        if (err == TOON_OK)
-            err = toon_batch_commit(store);
-        else
-            toon_batch_cancel(store);
-    }
-    if (err != TOON_OK)
-        call_fail(c, err);
-    else
-        reply_ok(c->out);
-}
-
 /* TOON_EXISTS if one of the keys is there. */
 static toon_err none_there(call *c) {
     toon_err err = TOON_NOT_FOUND;
@@ -235,22 +215,41 @@ static toon_err none_there(call *c) {
     return err == TOON_OK ? TOON_EXISTS : err;
 }
 
-void cmd_msetnx(call *c) {
+/* All pairs in one batch, or none. */
+static toon_err set_all(call *c, bool if_absent) {
     toon_store *store = c->server->store;
+    toon_err err = toon_batch_begin(store);
+
+    if (err != TOON_OK)
+        return err;
+    if (if_absent)
+        err = none_there(c);
+    if (err == TOON_OK)
+        err = set_pairs(c);
+    if (err == TOON_OK)
+        return toon_batch_commit(store);
+    toon_batch_cancel(store);
+    return err;
+}
+
+void cmd_mset(call *c) {
     toon_err err = TOON_OK;
 
     if (!pairs_whole(c))
         return;
-    err = toon_batch_begin(store);
-    if (err == TOON_OK) {
-        err = none_there(c);
-        if (err == TOON_OK)
-            err = set_pairs(c);
-        if (err == TOON_OK)
-            err = toon_batch_commit(store);
-        else
-            toon_batch_cancel(store);
-    }
+    err = set_all(c, false);
+    if (err != TOON_OK)
+        call_fail(c, err);
+    else
+        reply_ok(c->out);
+}
+
+void cmd_msetnx(call *c) {
+    toon_err err = TOON_OK;
+
+    if (!pairs_whole(c))
+        return;
+    err = set_all(c, true);
     if (err != TOON_OK && err != TOON_EXISTS)
         call_fail(c, err);
     else
