@@ -48,9 +48,8 @@ static toon_err push_chain(const toon_volume *volume, uint64_t payload,
         toon_hit hit;
         if (!push(live, offset))
             return toon_fail_memory();
-        toon_err err =
-            toon_volume_load(volume, toon_payload(offset, UINT64_MAX, false),
-                             TOON_LOOK_META, false, &hit);
+        toon_err err = toon_volume_load(volume, toon_payload_at(offset),
+                                        TOON_LOOK_META, false, &hit);
         toon_hit_free(&hit);
         if (err != TOON_OK)
             return err;
@@ -136,6 +135,7 @@ static bool collect_slot(void *arg, toon_slot slot) {
 
 static bool write_slot(void *arg, toon_slot slot) {
     struct checkpoint *self = arg;
+    slot.payload = toon_payload_to_index(slot.payload);
     toon_index_add_slot(&self->writer, slot);
     return true;
 }
@@ -172,8 +172,11 @@ static void write_rows(struct checkpoint *self) {
 
 static void write_expiries(struct checkpoint *self) {
     const toon_expiry *heap = &self->volume->expiry;
-    for (size_t i = 0; i < heap->count; i++)
-        toon_index_add_expiry(&self->writer, heap->entries[i]);
+    for (size_t i = 0; i < heap->count; i++) {
+        toon_expiry_entry entry = heap->entries[i];
+        entry.payload = toon_payload_to_index(entry.payload);
+        toon_index_add_expiry(&self->writer, entry);
+    }
 }
 
 /* An index that does not fit is as good as none. */
@@ -199,7 +202,7 @@ static toon_err describe(const struct checkpoint *self, toon_index_head *head) {
     if (head->last_offset == 0)
         return TOON_OK;
     toon_hit hit;
-    uint64_t payload = toon_payload(head->last_offset, UINT64_MAX, false);
+    uint64_t payload = toon_payload_at(head->last_offset);
     toon_err err =
         toon_volume_load(volume, payload, TOON_LOOK_META, false, &hit);
     toon_hit_free(&hit);

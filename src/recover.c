@@ -64,16 +64,23 @@ static toon_err fill_from_index(toon_volume *volume, const toon_index *index) {
     const toon_index_head *head = &index->head;
     for (uint64_t i = 0; i < head->slots; i++) {
         toon_slot slot = toon_index_slot(index, i);
-        uint64_t offset = toon_payload_offset(slot.payload);
+        uint64_t payload = toon_payload_of_index(slot.payload, false);
+        uint64_t offset = toon_payload_offset(payload);
         if (offset < volume->log->first || offset >= head->covered)
             return TOON_CORRUPT;
-        if (!toon_slot_map_add(volume->table, slot.hash, slot.payload))
+        if (!toon_slot_map_add(volume->table, slot.hash, payload))
             return toon_fail_memory();
     }
     if (!toon_expiry_reserve(&volume->expiry, head->expiring))
         return toon_fail_memory();
-    for (uint64_t i = 0; i < head->expiring; i++)
-        toon_expiry_push(&volume->expiry, toon_index_expiry(index, i));
+    for (uint64_t i = 0; i < head->expiring; i++) {
+        toon_expiry_entry entry = toon_index_expiry(index, i);
+        uint64_t plain = toon_payload_of_index(entry.payload, false);
+        entry.payload = plain | TOON_PAYLOAD_EXPIRES;
+        if (toon_slot_map_replace(volume->table, entry.hash, plain,
+                                  entry.payload))
+            toon_expiry_push(&volume->expiry, entry);
+    }
     atomic_store(&volume->rows, head->rows);
     atomic_store(&volume->live_bytes, head->live_bytes);
     atomic_store(&volume->expiring, head->expiring);
@@ -204,7 +211,8 @@ static toon_err apply_record(struct replay *replay, const toon_record *record,
     toon_hit_free(&old);
     if (record->type != RECORD_DELETED) {
         kept.offsets[0] = record->ref;
-        step.payload = toon_payload(offset, record->size, record->ref != 0);
+        step.payload = toon_payload(offset, record->size,
+                                    record->expires_ms != 0, record->ref != 0);
         step.expires_ms = record->expires_ms;
         step.live_bytes = record->size;
     }

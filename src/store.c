@@ -461,7 +461,8 @@ static toon_step step_of_plan(const toon_change_plan *plan,
     if (old->payload != 0 && !old->damaged)
         step.old_expires_ms = old->record.expires_ms;
     if (draft->type != RECORD_DELETED) {
-        step.payload = toon_payload(offset, size, draft->ref != 0);
+        step.payload = toon_payload(offset, size, draft->expires_ms != 0,
+                                    draft->ref != 0);
         step.expires_ms = draft->expires_ms;
         step.live_bytes = size;
     }

@@ -136,7 +136,9 @@ typedef void toon_message_fn(void *arg, toon_message_level level,
                              const char *text);
 
 enum {
-    TOON_OPEN_READ_ONLY = 1 << 0, /* refuse changes with TOON_READ_ONLY */
+    TOON_OPEN_READ_ONLY = 1 << 0, /* refuse changes with TOON_READ_ONLY; of a
+                                     store that another process writes: a
+                                     snapshot as of opening */
     TOON_OPEN_NO_CREATE = 1 << 1, /* TOON_NOT_FOUND if there is no store */
 };
 
@@ -153,6 +155,11 @@ typedef struct toon_options {
     size_t key_size_max;      /* 0: TOON_KEY_SIZE_LIMIT, which is the most */
     size_t value_size_max;    /* 0: TOON_VALUE_SIZE_LIMIT, which is the most */
     uint64_t store_size_max;  /* bytes of the log; 0: no limit */
+    unsigned compact_garbage; /* percent of the log that may be dead before it
+                                 is compacted; 0: 50; 100: never by itself */
+    uint64_t compact_rate;    /* bytes a second that a compaction which began
+                                 by itself reads at most, unless the log
+                                 outgrows its space; 0: 128 MiB */
     toon_message_fn *message; /* NULL: nobody is told */
     void *message_arg;
 } toon_options;
@@ -411,6 +418,8 @@ typedef enum toon_change_kind {
     TOON_CHANGE_DELETE,
     TOON_CHANGE_EXPIRE, /* removed by the background cycle */
     TOON_CHANGE_CLEAR,  /* every key is gone; `key` is empty */
+    TOON_CHANGE_MOVED,  /* a compaction gave every key another version, and
+                           changed nothing else; `key` is empty */
 } toon_change_kind;
 
 typedef struct toon_change {
@@ -432,11 +441,19 @@ typedef struct toon_change {
  */
 typedef void toon_watch_fn(void *arg, const toon_change *change);
 
-/* Neither inside a batch. The watch ends with the store or with toon_unwatch(), after which fn is not
- * called any more. *id is never 0. */
+/* Neither inside a batch. The watch ends with the store or with
+ * toon_unwatch(), after which fn is not called any more. *id is never 0. */
 TOON_API toon_err toon_watch(toon_store *store, toon_watch_fn *fn, void *arg,
                              uint64_t *id);
 TOON_API void toon_unwatch(toon_store *store, uint64_t id);
+
+/*
+ * For a watcher that is told TOON_CHANGE_MOVED, until it returns: what a
+ * version of `key` from before the compaction is called now. 0: the key has
+ * changed since, or is gone. A version of now stays what it is.
+ */
+TOON_API uint64_t toon_version_now(toon_store *store, toon_slice key,
+                                   uint64_t version);
 
 /* Marks this thread's changes from now on, so that a watcher knows its own.
  * Returns the mark before. */
@@ -463,7 +480,15 @@ typedef struct toon_stats {
     int64_t last_sync_ms; /* also the time of opening */
     bool read_only;
     toon_err failure;     /* the write or sync failure that made it so */
-    uint64_t table_bytes; /* memory of the key table */
+    bool compacting;
+    uint64_t compact_done;   /* of compact_total: bytes of the log that the */
+    uint64_t compact_total;  /* compaction under way has dealt with */
+    uint64_t compactions;    /* finished since opening */
+    toon_err compact_result; /* of the last one that ended */
+    int64_t compact_ms;      /* how long that one took */
+    uint64_t indexed_bytes;  /* of the log that db.toon.idx covers */
+    uint64_t checkpoints;    /* indexes written since opening */
+    uint64_t table_bytes;    /* memory of the key table */
     uint64_t order_bytes; /* of the ordered index; 0: not built */
     uint64_t cache_hits, cache_misses, cache_insertions, cache_evictions;
     uint64_t cache_entries, cache_bytes, cache_bytes_max;
@@ -471,6 +496,51 @@ typedef struct toon_stats {
 } toon_stats;
 
 TOON_API void toon_stat(toon_store *store, toon_stats *out);
+
+/* done and total in bytes; called a few hundred times at most. */
+typedef void toon_progress_fn(void *arg, uint64_t done, uint64_t total);
+
+/* -------------------------------------------------------------- compaction */
+
+/*
+ * Writes the live records to a new log, which then takes the old one's place:
+ * dead bytes go, and values in many pieces become whole again. Readers and
+ * writers go on meanwhile. It begins by itself where toon_options says;
+ * at most one runs at a time, in a thread of the store.
+ *
+ * toon_compact() begins one, or joins the one that runs, and returns when it
+ * has ended; not inside a batch (TOON_INVALID). `progress` may be NULL. On
+ * every error the old log is there as before:
+ * TOON_CORRUPT: a damaged record (run tst check); TOON_FULL: no room for the
+ * copy; TOON_CONFLICT: toon_compact_stop() or toon_clear() ended it;
+ * TOON_READ_ONLY, TOON_IO, TOON_NO_MEMORY.
+ */
+TOON_API toon_err toon_compact(toon_store *store, toon_progress_fn *progress,
+                               void *arg);
+
+/* Begins one and returns at once. TOON_CONFLICT: one runs already. How it
+ * goes and went, toon_stat() says. TOON_READ_ONLY, TOON_NO_MEMORY. */
+TOON_API toon_err toon_compact_start(toon_store *store);
+
+/* Ends the one that runs, if any, and waits until it has gone. */
+TOON_API void toon_compact_stop(toon_store *store);
+
+/* Changes what toon_options said of compaction; zeros as there.
+ * TOON_INVALID: garbage over 100. */
+TOON_API toon_err toon_compact_tune(toon_store *store, unsigned garbage,
+                                    uint64_t rate);
+
+/*
+ * A hot backup: a copy of the store as it stands at some moment of the call,
+ * batches whole, in directory `dir`, which is made; there must be no store in
+ * it (TOON_EXISTS). Writers go on meanwhile. Durable when it returns TOON_OK;
+ * on failure what was written is removed. Also of a store that was opened
+ * for reading only. TOON_FULL, TOON_IO, TOON_NO_MEMORY.
+ */
+TOON_API toon_err toon_copy(toon_store *store, const char *dir,
+                            toon_progress_fn *progress, void *arg);
+
+/* ---------------------------------------------------------------- checking */
 
 typedef struct toon_check_report {
     uint64_t rows, live_keys, marks, log_bytes;
@@ -482,9 +552,6 @@ typedef struct toon_check_report {
 /* Told of each damaged place, and (offset -1) of other findings. */
 typedef void toon_finding_fn(void *arg, int64_t offset, const char *text);
 
-/* done and total in bytes; called a few hundred times at most. */
-typedef void toon_progress_fn(void *arg, uint64_t done, uint64_t total);
-
 /*
  * Reads every byte of the store in `dir` and writes nothing. TOON_OK: sound
  * (a torn end is not damage). TOON_CORRUPT: damaged, the report says how
@@ -494,6 +561,29 @@ typedef void toon_progress_fn(void *arg, uint64_t done, uint64_t total);
 TOON_API toon_err toon_check(const char *dir, toon_finding_fn *finding,
                              toon_progress_fn *progress, void *arg,
                              toon_check_report *report);
+
+typedef struct toon_repair_report {
+    uint64_t rows_kept, rows_lost;
+    uint64_t keys;        /* that the mended store has */
+    uint64_t keys_lost;   /* known by name, and gone */
+    uint64_t keys_older;  /* that may have fallen back to an older value */
+    uint64_t bytes_aside; /* damaged bytes, kept beside the log */
+    char aside[64];       /* the name of that file in `dir`; "": none */
+    char before[64];      /* the old log's name now; "": it was sound */
+} toon_repair_report;
+
+/*
+ * Salvage: writes a new log with every valid record of the store in `dir`
+ * and puts it in the old one's place, which is kept beside it. A batch that
+ * lacks a record is left out whole, a value that builds on a damaged record
+ * is lost; `finding` is told of every damaged place, and by name of every key
+ * that is lost or may have fallen back to an older value. A sound store is
+ * left as it is. TOON_LOCKED; TOON_VERSION, TOON_CORRUPT: the file's head is
+ * not a store's; TOON_FULL, TOON_IO, TOON_NO_MEMORY: the store is as before.
+ */
+TOON_API toon_err toon_repair(const char *dir, toon_finding_fn *finding,
+                              toon_progress_fn *progress, void *arg,
+                              toon_repair_report *report);
 
 #ifdef __cplusplus
 }

@@ -16,17 +16,26 @@
 #include "slot_map.h"
 
 /*
- * A slot's payload: offset (40 bits), length (23 bits), and whether the
- * record builds on another one (so that only those are walked when live
- * records are counted). A length that does not fit is stored as 0 and read
- * from the log. Never 0, since no record lies at offset 0.
+ * A slot's payload: offset (40 bits), length (22 bits), whether the key
+ * expires, and whether the record builds on another one (so that only those
+ * are walked when live records are counted). A length that does not fit is
+ * stored as 0 and read from the log. Never 0, since no record lies at offset
+ * 0.
  */
-#define TOON_PAYLOAD_LENGTH_MAX ((uint64_t)0x7fffff)
+#define TOON_PAYLOAD_LENGTH_MAX ((uint64_t)0x3fffff)
+#define TOON_PAYLOAD_EXPIRES    ((uint64_t)2)
+#define TOON_PAYLOAD_BUILDS_ON  ((uint64_t)1)
 
 static inline uint64_t toon_payload(uint64_t offset, uint64_t size,
-                                    bool builds_on) {
+                                    bool expires, bool builds_on) {
     uint64_t length = size <= TOON_PAYLOAD_LENGTH_MAX ? size : 0;
-    return offset << 24 | length << 1 | (builds_on ? 1 : 0);
+    return offset << 24 | length << 2 | (expires ? TOON_PAYLOAD_EXPIRES : 0) |
+           (builds_on ? TOON_PAYLOAD_BUILDS_ON : 0);
+}
+
+/* For a look at a record of which the offset is all that is known. */
+static inline uint64_t toon_payload_at(uint64_t offset) {
+    return toon_payload(offset, 0, false, false);
 }
 
 static inline uint64_t toon_payload_offset(uint64_t payload) {
@@ -34,11 +43,28 @@ static inline uint64_t toon_payload_offset(uint64_t payload) {
 }
 
 static inline size_t toon_payload_length(uint64_t payload) {
-    return (size_t)(payload >> 1 & TOON_PAYLOAD_LENGTH_MAX);
+    return (size_t)(payload >> 2 & TOON_PAYLOAD_LENGTH_MAX);
+}
+
+static inline bool toon_payload_expires(uint64_t payload) {
+    return (payload & TOON_PAYLOAD_EXPIRES) != 0;
 }
 
 static inline bool toon_payload_builds_on(uint64_t payload) {
-    return (payload & 1) != 0;
+    return (payload & TOON_PAYLOAD_BUILDS_ON) != 0;
+}
+
+/* As the index has it: offset (40 bits), length (23), builds on (1). Which
+ * keys expire, it lists apart. */
+static inline uint64_t toon_payload_to_index(uint64_t payload) {
+    return toon_payload_offset(payload) << 24 |
+           (uint64_t)toon_payload_length(payload) << 1 |
+           (payload & TOON_PAYLOAD_BUILDS_ON);
+}
+
+static inline uint64_t toon_payload_of_index(uint64_t stored, bool expires) {
+    return toon_payload(stored >> 24, stored >> 1 & 0x7fffff, expires,
+                        (stored & 1) != 0);
 }
 
 typedef struct toon_volume {
