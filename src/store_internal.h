@@ -35,6 +35,9 @@ struct toon_store {
     toon_options options; /* no zeros left that stand for defaults */
     uint64_t seed;
     _Atomic(toon_volume *) volume;
+    /* toon_version_base(); who moves versions sets it before the volume that
+     * has the new ones is published. */
+    _Atomic uint64_t version_base;
     toon_cache *cache; /* NULL with TOON_CACHE_NONE */
 
     pthread_mutex_t writer_lock;

@@ -333,3 +333,11 @@ toon_err toon_stat_key(toon_store *store, toon_slice key, toon_key_stat *out) {
         *out = stat;
     return err;
 }
+
+/* ---------------------------------------------------------------- versions */
+
+uint64_t toon_version_base(toon_store *store) {
+    /* The look before this may have read the volume without an order. */
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load(&store->version_base);
+}

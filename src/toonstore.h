@@ -198,7 +198,7 @@ TOON_API toon_err toon_close(toon_store *store);
 typedef struct toon_meta {
     int64_t written_ms; /* time of the last change, or as set by touch(1) */
     int64_t expires_ms; /* 0: never */
-    uint64_t version;   /* another after every change of the key; never 0 */
+    uint64_t version;   /* larger after every change of the key; never 0 */
     uint32_t mode;
 } toon_meta;
 
@@ -424,10 +424,11 @@ typedef enum toon_change_kind {
 
 typedef struct toon_change {
     toon_change_kind kind;
-    toon_slice key; /* lives until the callback returns */
-    bool existed;   /* the key was there before */
-    uint64_t
-        version; /* toon_meta.version after it; 0: absent now, or unknown */
+    toon_slice key;   /* lives until the callback returns */
+    bool existed;     /* the key was there before */
+    uint64_t version; /* toon_meta.version after it; 0: absent now, or unknown.
+                    Of MOVED: no key has a larger one by that; only what is
+                    changed later has */
     const void *origin; /* the mark of the thread that made it, or NULL */
 } toon_change;
 
@@ -455,6 +456,15 @@ TOON_API void toon_unwatch(toon_store *store, uint64_t id);
 TOON_API uint64_t toon_version_now(toon_store *store, toon_slice key,
                                    uint64_t version);
 
+/*
+ * No key has a smaller version than this. It grows when versions move, before
+ * anybody can read one of them, and so before TOON_CHANGE_MOVED is told. Who
+ * keeps versions and reads this after a look at a key knows whether that look
+ * came before or after what was told last: as long as this is not larger than
+ * the version of the last TOON_CHANGE_MOVED, nothing has moved since.
+ */
+TOON_API uint64_t toon_version_base(toon_store *store);
+
 /* Marks this thread's changes from now on, so that a watcher knows its own.
  * Returns the mark before. */
 TOON_API const void *toon_thread_origin(const void *origin);
@@ -479,7 +489,7 @@ typedef struct toon_stats {
     uint64_t syncs;
     int64_t last_sync_ms; /* also the time of opening */
     bool read_only;
-    toon_err failure;     /* the write or sync failure that made it so */
+    toon_err failure; /* the write or sync failure that made it so */
     bool compacting;
     uint64_t compact_done;   /* of compact_total: bytes of the log that the */
     uint64_t compact_total;  /* compaction under way has dealt with */
@@ -489,7 +499,7 @@ typedef struct toon_stats {
     uint64_t indexed_bytes;  /* of the log that db.toon.idx covers */
     uint64_t checkpoints;    /* indexes written since opening */
     uint64_t table_bytes;    /* memory of the key table */
-    uint64_t order_bytes; /* of the ordered index; 0: not built */
+    uint64_t order_bytes;    /* of the ordered index; 0: not built */
     uint64_t cache_hits, cache_misses, cache_insertions, cache_evictions;
     uint64_t cache_entries, cache_bytes, cache_bytes_max;
     uint64_t read_hits, read_misses; /* keys found, not found */
