@@ -43,6 +43,11 @@ static int system_unlink_at(int dir_fd, const char *name) {
     return unlinkat(dir_fd, name, 0);
 }
 
+static off_t system_size(int fd) {
+    struct stat st;
+    return fstat(fd, &st) == 0 ? st.st_size : -1;
+}
+
 static int system_allocate(int fd, off_t offset, off_t size) {
     return fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
 }
@@ -65,6 +70,8 @@ const toon_io toon_io_system = {
     .allocate = system_allocate,
     .rename_at = system_rename_at,
     .unlink_at = system_unlink_at,
+    .make_dir = mkdir,
+    .size = system_size,
     .map = system_map,
     .unmap = munmap,
 };
@@ -87,7 +94,7 @@ static bool sync_parent(const toon_io *io, int fd) {
 
 toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
                        toon_dir *out) {
-    bool made = create && mkdir(path, 0777) == 0;
+    bool made = create && io->make_dir(path, 0777) == 0;
     if (create && !made && errno != EEXIST)
         return dir_fail(path, "cannot make the store's directory");
     int fd = io->open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
@@ -162,10 +169,10 @@ void toon_file_close(toon_file *file) {
 }
 
 toon_err toon_file_size(const toon_file *file, uint64_t *size) {
-    struct stat st;
-    if (fstat(file->fd, &st) != 0)
+    off_t got = file->io->size(file->fd);
+    if (got < 0)
         return toon_file_fail(file, -1, "cannot stat");
-    *size = (uint64_t)st.st_size;
+    *size = (uint64_t)got;
     return TOON_OK;
 }
 

@@ -26,6 +26,8 @@ typedef struct toon_io {
     int (*allocate)(int fd, off_t offset, off_t size); /* size is kept */
     int (*rename_at)(int dir_fd, const char *from, const char *to);
     int (*unlink_at)(int dir_fd, const char *name);
+    int (*make_dir)(const char *path, mode_t mode);
+    off_t (*size)(int fd);             /* of the file; -1: fstat(2) failed */
     void *(*map)(int fd, size_t size); /* read-only, shared */
     int (*unmap)(void *at, size_t size);
 } toon_io;
