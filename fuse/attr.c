@@ -4,11 +4,14 @@
  */
 #include "attr.h"
 
+#include "versions.h"
+
 /* The kernel rounds a timeout up to its own clock's next tick. */
 #define KERNEL_TICK_MS 10
 
 void ticks_init(ticks *t) {
     memset(t->slots, 0, sizeof(t->slots));
+    t->mark = 0;
     pthread_mutex_init(&t->lock, NULL);
 }
 
@@ -16,20 +19,29 @@ void ticks_free(ticks *t) {
     pthread_mutex_destroy(&t->lock);
 }
 
-uint32_t ticks_of(ticks *t, uint64_t hash, int64_t written_ms,
-                  uint64_t version) {
+uint32_t ticks_of(ticks *t, uint64_t hash, const toon_meta *meta,
+                  uint64_t mark) {
     pthread_mutex_lock(&t->lock);
     struct tick *slot = &t->slots[hash & (TICKS - 1)];
-    if (slot->hash != hash || slot->written_ms != written_ms) {
-        *slot = (struct tick){hash, version, written_ms, 0};
+    /* Versions were moved since it was read: it says nothing any more. */
+    uint64_t version = mark == t->mark ? meta->version : 0;
+    if (slot->hash != hash || slot->written_ms != meta->written_ms) {
+        *slot = (struct tick){hash, version, meta->written_ms, 0};
     } else if (version != 0) {
-        slot->count += slot->version != 0 && slot->version != version;
+        slot->count += slot->version != 0 &&
+                       !versions_same(slot->version, version, t->mark);
         slot->count %= 1000;
         slot->version = version;
     }
     uint32_t count = slot->count;
     pthread_mutex_unlock(&t->lock);
     return count;
+}
+
+void ticks_moved(ticks *t, uint64_t mark) {
+    pthread_mutex_lock(&t->lock);
+    t->mark = mark;
+    pthread_mutex_unlock(&t->lock);
 }
 
 void ticks_keep(ticks *t, uint64_t hash) {

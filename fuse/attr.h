@@ -26,15 +26,19 @@ typedef struct ticks {
         int64_t written_ms;
         uint32_t count;
     } slots[TICKS];
+
+    uint64_t mark; /* versions.h */
 } ticks;
 
 void ticks_init(ticks *t);
 void ticks_free(ticks *t);
 
-/* Microseconds for this version. Version 0: whichever comes next is the same
- * as this one. */
-uint32_t ticks_of(ticks *t, uint64_t hash, int64_t written_ms,
-                  uint64_t version);
+/* Microseconds for this version, which was read by `mark`. Version 0:
+ * whichever comes next is the same as this one. */
+uint32_t ticks_of(ticks *t, uint64_t hash, const toon_meta *meta,
+                  uint64_t mark);
+/* Versions were moved, and nothing has changed by that. */
+void ticks_moved(ticks *t, uint64_t mark);
 /* The next version has just these times: mode or times were set. */
 void ticks_keep(ticks *t, uint64_t hash);
 

@@ -29,6 +29,7 @@ typedef struct backend_ops {
     toon_err (*watch)(void *store, toon_watch_fn *fn, void *arg, uint64_t *id);
     void (*unwatch)(void *store, uint64_t id);
     toon_err (*sync)(void *store);
+    uint64_t (*version_base)(void *store);
     void (*figures)(void *store, toon_stats *out);
 } backend_ops;
 

@@ -65,6 +65,10 @@ static toon_err store_sync(void *store) {
     return toon_sync(store);
 }
 
+static uint64_t store_version_base(void *store) {
+    return toon_version_base(store);
+}
+
 static void store_figures(void *store, toon_stats *out) {
     toon_stat(store, out);
 }
@@ -85,6 +89,7 @@ backend backend_of_store(toon_store *store) {
         .watch = store_watch,
         .unwatch = store_unwatch,
         .sync = store_sync,
+        .version_base = store_version_base,
         .figures = store_figures,
     };
     return (backend){&ops, store};

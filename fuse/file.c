@@ -15,6 +15,7 @@
 struct standing {
     key_text key;
     uint64_t version, appends;
+    uint64_t mark; /* by which `version` is compared */
     int64_t changed_ms;
     bool current, unlinked, unseen;
 };
@@ -23,6 +24,7 @@ static void standing_of(struct mount *m, const node *n, struct standing *out) {
     inodes_copy_key(&m->inodes, n, &out->key);
     inodes_lock(&m->inodes);
     out->version = n->version;
+    out->mark = m->moved_mark;
     out->appends = n->appends;
     out->changed_ms = n->changed_ms;
     out->current = !n->detached && !n->unlinked;
@@ -31,10 +33,19 @@ static void standing_of(struct mount *m, const node *n, struct standing *out) {
     inodes_unlock(&m->inodes);
 }
 
-static void set_version(struct mount *m, node *n, uint64_t version) {
+/* A version that was read before a compaction and is noted after it would
+ * pass for what was moved, whatever has changed in between. */
+static void set_version(struct mount *m, node *n, uint64_t version,
+                        uint64_t mark) {
     inodes_lock(&m->inodes);
-    n->version = version;
+    if (m->moved_mark == mark) {
+        n->version = version;
+    }
     inodes_unlock(&m->inodes);
+}
+
+static bool stands_for(const struct standing *is, const toon_meta *meta) {
+    return versions_same(is->version, meta->version, is->mark);
 }
 
 static bool is_uncommitted(const content *c) {
@@ -63,7 +74,7 @@ static int refresh_locked(struct mount *m, node *n) {
     if (!is_uncommitted(c)) {
         c->meta = meta;
     }
-    set_version(m, n, meta.version);
+    set_version(m, n, meta.version, is.mark);
     return 0;
 }
 
@@ -87,8 +98,7 @@ static void fill_facts(struct mount *m, const node *n,
     out->size = stat.size;
     out->meta = stat.meta;
     out->changed_ms = is->changed_ms;
-    out->tick_us =
-        ticks_of(&m->ticks, n->hash, stat.meta.written_ms, stat.meta.version);
+    out->tick_us = ticks_of(&m->ticks, n->hash, &stat.meta, is->mark);
 }
 
 /* The store's value of a current node with clean content or none. */
@@ -96,50 +106,61 @@ static int match_locked(struct mount *m, node *n, const struct standing *is,
                         const toon_key_stat *stat) {
     content *c = n->content;
     if (c == NULL && is->unseen) {
-        set_version(m, n, stat->meta.version);
+        set_version(m, n, stat->meta.version, is->mark);
         return 0;
     }
     if (c != NULL &&
-        (c->appends != is->appends || is->version != stat->meta.version)) {
+        (c->appends != is->appends || !stands_for(is, &stat->meta))) {
         return refresh_locked(m, n);
     }
-    return is->version == stat->meta.version ? 0 : ESTALE;
+    return stands_for(is, &stat->meta) ? 0 : ESTALE;
+}
+
+/* Fills `stat` unless it returns another error than ESTALE. */
+static int look_once_locked(struct mount *m, node *n, const struct standing *is,
+                            toon_key_stat *stat) {
+    content *c = n->content;
+    if (c != NULL && (!is->current || is_uncommitted(c))) {
+        catch_up(m, n);
+        *stat = (toon_key_stat){buffer_size(&c->bytes), c->meta};
+        stat->meta.version = 0;
+        c->shown = true;
+        return 0;
+    }
+    if (is->unlinked) {
+        return ENOENT;
+    }
+    toon_slice key = key_slice(&is->key);
+    tree t = tree_of(m);
+    toon_err err = m->store.ops->stat(m->store.store, key, stat);
+    if (err != TOON_OK) {
+        return errno_of(err);
+    }
+    if (tree_is_marker(&t, key, stat->size)) {
+        return ENOENT;
+    }
+    int error = is->current ? match_locked(m, n, is, stat) : ESTALE;
+    if (c != NULL) { /* who has it open sees its version, and that size */
+        stat->size = buffer_size(&c->bytes);
+    }
+    if (error == ESTALE && c != NULL) {
+        stat->meta = c->meta;
+        stat->meta.version = 0;
+    }
+    return error;
 }
 
 int file_look_locked(struct mount *m, node *n, file_facts *out) {
     struct standing is;
-    standing_of(m, n, &is);
-    content *c = n->content;
     toon_key_stat stat;
-    if (c != NULL && (!is.current || is_uncommitted(c))) {
-        catch_up(m, n);
-        stat = (toon_key_stat){buffer_size(&c->bytes), c->meta};
-        stat.meta.version = 0;
-        c->shown = true;
+    int error;
+    do {
+        standing_of(m, n, &is);
+        error = look_once_locked(m, n, &is, &stat);
+    } while (!versions_settled(m, is.mark));
+    if (error == 0 || error == ESTALE) {
         fill_facts(m, n, &is, stat, out);
-        return 0;
     }
-    if (is.unlinked) {
-        return ENOENT;
-    }
-    toon_slice key = key_slice(&is.key);
-    tree t = tree_of(m);
-    toon_err err = m->store.ops->stat(m->store.store, key, &stat);
-    if (err != TOON_OK) {
-        return errno_of(err);
-    }
-    if (tree_is_marker(&t, key, stat.size)) {
-        return ENOENT;
-    }
-    int error = is.current ? match_locked(m, n, &is, &stat) : ESTALE;
-    if (c != NULL) { /* who has it open sees its version, and that size */
-        stat.size = buffer_size(&c->bytes);
-    }
-    if (error == ESTALE && c != NULL) {
-        stat.meta = c->meta;
-        stat.meta.version = 0;
-    }
-    fill_facts(m, n, &is, stat, out);
     return error;
 }
 
@@ -164,24 +185,38 @@ int file_create_locked(struct mount *m, node *n, mode_t mode) {
     return 0;
 }
 
+/* The present value and what the node is beside it. With `size_only`, `value`
+ * stays empty. */
+static toon_err read_value(struct mount *m, const node *n, bool size_only,
+                           struct standing *is, toon_value *value,
+                           toon_key_stat *stat) {
+    toon_err err;
+    *value = (toon_value){.data = NULL};
+    do {
+        toon_value_release(value);
+        standing_of(m, n, is);
+        toon_slice key = key_slice(&is->key);
+        err = size_only ? m->store.ops->stat(m->store.store, key, stat)
+                        : m->store.ops->get(m->store.store, key, value);
+    } while (!versions_settled(m, is->mark));
+    if (err == TOON_OK && !size_only) {
+        *stat = (toon_key_stat){value->size, value->meta};
+    }
+    return err;
+}
+
 /* Content for a file that is not open: its value, or (`size_only`) just how
  * long it is. */
 static int load(struct mount *m, node *n, bool size_only) {
     struct standing is;
-    standing_of(m, n, &is);
-    toon_value value = {.data = NULL};
+    toon_value value;
     toon_key_stat stat;
-    toon_slice key = key_slice(&is.key);
-    toon_err err = size_only ? m->store.ops->stat(m->store.store, key, &stat)
-                             : m->store.ops->get(m->store.store, key, &value);
+    toon_err err = read_value(m, n, size_only, &is, &value, &stat);
     if (err != TOON_OK) {
         return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
     }
-    if (!size_only) {
-        stat = (toon_key_stat){value.size, value.meta};
-    }
     content *c = calloc(1, sizeof(*c));
-    bool same = is.current && is.version == stat.meta.version;
+    bool same = is.current && stands_for(&is, &stat.meta);
     if (c == NULL || !(same || size_only)) {
         toon_value_release(&value);
         free(c);

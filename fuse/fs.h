@@ -22,6 +22,7 @@
 #include "inodes.h"
 #include "invalidate.h"
 #include "mount.h"
+#include "versions.h"
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
@@ -40,6 +41,8 @@ struct mount {
     notices notices;
     handles handles; /* of directories, and of files apart */
     uint64_t watch;
+    uint64_t moved_mark; /* versions.h; with the lock of the inodes */
+    pthread_cond_t moved;
     pthread_mutex_t file_locks[FILE_LOCKS];
     _Atomic uint64_t estale[RETRIES];
     int64_t started_ms;

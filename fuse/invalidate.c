@@ -195,10 +195,16 @@ void notices_on_change(void *arg, const toon_change *change) {
         change->key.size >= m->prefix.size &&
         (m->prefix.size == 0 ||
          memcmp(change->key.data, m->prefix.data, m->prefix.size) == 0);
+    bool clear = change->kind == TOON_CHANGE_CLEAR;
+    uint64_t base =
+        clear ? m->store.ops->version_base(m->store.store) : change->version;
     inodes_lock(&m->inodes);
-    if (change->kind == TOON_CHANGE_CLEAR) {
+    if (clear) {
         inodes_each_locked(&m->inodes, detach_file, NULL);
+        versions_moved_locked(m, base);
         push(&m->notices, NULL);
+    } else if (change->kind == TOON_CHANGE_MOVED) {
+        versions_moved_locked(m, change->version);
     } else if (below) {
         tell_change_locked(m, change);
     }
@@ -427,8 +433,10 @@ bool notices_start(struct mount *m) {
         return false;
     }
     q->running = true;
-    return m->store.ops->watch(m->store.store, notices_on_change, m,
-                               &m->watch) == TOON_OK;
+    toon_err err =
+        m->store.ops->watch(m->store.store, notices_on_change, m, &m->watch);
+    versions_start(m);
+    return err == TOON_OK;
 }
 
 void notices_stop(struct mount *m) {

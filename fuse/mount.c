@@ -284,6 +284,7 @@ static struct mount *mount_new(toon_store *store,
     }
     bool ready = notices_init(&m->notices);
     ready = inodes_init(&m->inodes) && ready;
+    ready = pthread_cond_init(&m->moved, NULL) == 0 && ready;
     if (ready && copied && m->ended_fd >= 0) {
         m->root = inodes_hold(&m->inodes, NODE_DIR, m->prefix);
     }
@@ -296,6 +297,7 @@ static void mount_free(struct mount *m) {
     }
     handles_free(&m->handles);
     inodes_free(&m->inodes);
+    pthread_cond_destroy(&m->moved);
     notices_free(&m->notices);
     ticks_free(&m->ticks);
     for (size_t i = 0; i < FILE_LOCKS; i++) {

@@ -16,12 +16,21 @@
 
 static struct mount *m;
 
+static uint64_t version_base(void *store) {
+    (void)store;
+    return 7;
+}
+
+static const backend_ops ops = {.version_base = version_base};
+
 static int set_up(void **state) {
     (void)state;
     m = calloc(1, sizeof(*m));
     if (m == NULL) {
         return -1;
     }
+    m->store.ops = &ops;
+    ticks_init(&m->ticks);
     bool ready = notices_init(&m->notices);
     ready = ready && inodes_init(&m->inodes);
     m->root = ready ? inodes_hold(&m->inodes, NODE_DIR, m->prefix) : NULL;
@@ -37,6 +46,7 @@ static int tear_down(void **state) {
     }
     inodes_free(&m->inodes);
     notices_free(&m->notices);
+    ticks_free(&m->ticks);
     free(m);
     return 0;
 }
@@ -158,6 +168,18 @@ static void clearing_detaches_all_but_what_is_not_stored(void **state) {
     assert_true(stored->detached);
     assert_false(created->detached);
     assert_true(m->notices.all);
+    assert_int_equal(m->moved_mark, 7);
+}
+
+static void a_compaction_is_told_to_nobody(void **state) {
+    (void)state;
+    node *n = known_file("a", 1);
+    m->root->attr_told = true;
+    change(TOON_CHANGE_MOVED, "", true, 9, NULL);
+    assert_int_equal(m->moved_mark, 9);
+    assert_int_equal(n->version, 1);
+    assert_false(n->detached);
+    assert_int_equal(queued(), 0);
 }
 
 static void keys_outside_the_prefix_are_no_concern(void **state) {
@@ -196,6 +218,7 @@ int main(void) {
         TEST(a_file_that_becomes_a_directory_is_told),
         TEST(known_directories_hear_of_keys_that_come_and_go),
         TEST(clearing_detaches_all_but_what_is_not_stored),
+        TEST(a_compaction_is_told_to_nobody),
         TEST(keys_outside_the_prefix_are_no_concern),
         TEST(a_queue_that_is_too_long_becomes_everything),
     };

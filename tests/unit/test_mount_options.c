@@ -124,18 +124,40 @@ static void modes_are_the_records_or_the_defaults(void **state) {
     assert_int_equal(mode_to_store(0755, options.file_mode), 0755);
 }
 
+static uint32_t tick(ticks *t, int64_t written_ms, uint64_t version,
+                     uint64_t mark) {
+    toon_meta meta = {.written_ms = written_ms, .version = version};
+    return ticks_of(t, 1, &meta, mark);
+}
+
 static void a_time_moves_with_each_version(void **state) {
     (void)state;
     ticks t;
     ticks_init(&t);
-    assert_int_equal(ticks_of(&t, 1, 1000, 7), 0);
-    assert_int_equal(ticks_of(&t, 1, 1000, 7), 0);
-    assert_int_equal(ticks_of(&t, 1, 1000, 8), 1);
-    assert_int_equal(ticks_of(&t, 1, 1000, 0), 1);
-    assert_int_equal(ticks_of(&t, 1, 1001, 9), 0);
+    assert_int_equal(tick(&t, 1000, 7, 0), 0);
+    assert_int_equal(tick(&t, 1000, 7, 0), 0);
+    assert_int_equal(tick(&t, 1000, 8, 0), 1);
+    assert_int_equal(tick(&t, 1000, 0, 0), 1);
+    assert_int_equal(tick(&t, 1001, 9, 0), 0);
     ticks_keep(&t, 1);
-    assert_int_equal(ticks_of(&t, 1, 1001, 10), 0);
-    assert_int_equal(ticks_of(&t, 1, 1001, 11), 1);
+    assert_int_equal(tick(&t, 1001, 10, 0), 0);
+    assert_int_equal(tick(&t, 1001, 11, 0), 1);
+    ticks_free(&t);
+}
+
+static void a_time_stays_when_versions_are_moved(void **state) {
+    (void)state;
+    ticks t;
+    ticks_init(&t);
+    assert_int_equal(tick(&t, 1000, 7, 0), 0);
+    assert_int_equal(tick(&t, 1000, 8, 0), 1);
+    ticks_moved(&t, 1009);
+    assert_int_equal(tick(&t, 1000, 1005, 1009), 1);
+    assert_int_equal(tick(&t, 1000, 1010, 1009), 2);
+    assert_int_equal(tick(&t, 1000, 8, 0), 2); /* read before */
+    assert_int_equal(tick(&t, 1000, 1010, 1009), 2);
+    ticks_moved(&t, 2009);
+    assert_int_equal(tick(&t, 1000, 2001, 2009), 2);
     ticks_free(&t);
 }
 
@@ -160,6 +182,7 @@ int main(void) {
         TEST(times_before_1970_are_told),
         TEST(modes_are_the_records_or_the_defaults),
         TEST(a_time_moves_with_each_version),
+        TEST(a_time_stays_when_versions_are_moved),
         TEST(timeouts_never_outlast_the_expiry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
