@@ -143,6 +143,7 @@ class Server:
         self.data = str(data)
         self.mount = str(mount) if mount else None
         self.args = [str(word) for word in args]
+        self.env = None  # or the environment of tstd
         self.process = None
         self.port = None
         self.log = self.data.rstrip("/") + ".stderr"
@@ -161,22 +162,27 @@ class Server:
                     raise
 
     def _start_at_port(self):
+        log_start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+        self.spawn()
+        wait_until(self._answers, "tstd to answer")
+        if self.process.poll() is not None:
+            status, self.process = self.process.returncode, None
+            raise StartFailed(status, self.output()[log_start:])
+
+    def spawn(self):
+        """Begins to start it, on self.port, and does not wait."""
         command = [TSTD, "--port", str(self.port), "--data", self.data]
         if self.mount:
             command += ["--mount", self.mount]
         with open(self.log, "ab") as log:
-            log_start = log.tell()
             self.process = subprocess.Popen(
                 command + self.args,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=self.env,
                 preexec_fn=end_with_parent,
             )
-        wait_until(self._answers, "tstd to answer")
-        if self.process.poll() is not None:
-            status, self.process = self.process.returncode, None
-            raise StartFailed(status, self.output()[log_start:])
 
     def _answers(self):
         if self.process.poll() is not None:

@@ -129,30 +129,6 @@ class Appender(Writer):
     lives = 1
 
 
-class Deleter(Writer):
-    """SETs and DELs by turns: what was deleted never comes back."""
-
-    def one_round(self):
-        key = "%s:%d" % (self.name, self.book.number // 2 % 20)
-        number = self.book.send(key)
-        if number % 2:
-            self.client.set(key, number)
-        else:
-            self.client.delete(key)
-        self.book.acknowledge(key, number)
-
-    def check(self, test, client):
-        for key, sent in self.book.sent.items():
-            least = self.book.acknowledged.get(key, 0)
-            value = client.get(key)
-            if value is None:
-                # Absent: the last acknowledged, or one in flight, deleted it.
-                test.assertTrue(least % 2 == 0 or sent > least, key)
-            else:
-                found = int(value)
-                test.assertTrue(least <= found <= sent and found % 2, key)
-
-
 class FileWriter(Writer):
     """Files on the mount, each written in two halves; acknowledged by
     close(). Where `whole` is False, tstd ended by a signal and has committed

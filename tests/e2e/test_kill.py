@@ -1,54 +1,371 @@
-"""kill -9 at random moments, again and again: what was acknowledged is there."""
+"""kill -9 at random moments, again and again: what was acknowledged is there.
 
+usage: test_kill.py [--cycles N] [--seconds N] [--seed N] [--no-mount]
+
+One data directory lives through all of it. In each life tstd is loaded by
+RESP and through the mount, and killed: under load, while it starts, while it
+stops, while it rewrites its log, while it is emptied, while it is copied.
+Then `tst check` must find the directory sound, tstd must open it, and every
+key must be as kill_model allows. Prints one line; on failure also what was
+wrong and the seed, and keeps the directory.
+
+TOON_SECONDS and TOON_SEED in the environment are --seconds and --seed.
+"""
+
+import argparse
+import os
 import random
+import shutil
+import signal
+import sys
+import tempfile
 import time
-import unittest
+
+import redis
 
 import harness
-import load
+import kill_load
+import kill_model
 
+CYCLES = 12 if harness.SMALL else 55
 SEED = 9
-CYCLES = 60 if harness.LONG else 4 if harness.SMALL else 10
+LINE = "kill -9 cycles: %d, acknowledged writes lost: %d"
 
 
-class Kill(harness.StoreTest):
-    def kill_again_and_again(self, kinds, mount):
-        print("seed", SEED)
-        chance = random.Random(SEED)
-        server = self.server(mount=mount, start=False)
-        books = {kind: load.Book() for kind in kinds}
-        for life in range(1, CYCLES + 1):
-            server.start()
-            writers = [kind(server, kind.__name__.lower(), books[kind]) for kind in kinds]
-            with server.client() as client:
-                for writer in writers:
-                    writer.lives = life
-                    writer.check(self, client)
-            self.live_and_die(server, writers, chance)
-        server.start()
-        with server.client() as client:
-            for writer in writers:
-                writer.check(self, client)
-        self.stop(server)
-        harness.run(harness.TST, "check", server.data)
+class Failed(Exception):
+    """Something that must not happen, and is no single key's matter."""
 
-    def live_and_die(self, server, writers, chance):
-        """All writers get to write, then the server is killed in mid-flight."""
-        load.wait_for_work(self, writers, 3)
-        time.sleep(chance.uniform(0, 0.6))
-        server.kill()
-        for writer in writers:
-            writer.stop()
-            self.assertIsNone(writer.error)
 
-    def test_acknowledged_changes_survive_kill_9(self):
-        kinds = (load.Setter, load.PairSetter, load.Appender, load.Deleter)
-        self.kill_again_and_again(kinds, mount=False)
+def now_ms():
+    return int(time.time() * 1000)
 
-    @harness.needs_fuse
-    def test_closed_files_survive_kill_9(self):
-        self.kill_again_and_again((load.FileWriter, load.Setter), mount=True)
+
+def read_store(server):
+    """{key: (value, expires_ms)} of all that is there; of a key that cannot be
+    read, the error's text as the value."""
+    found = {}
+    with server.client() as client:
+        keys = list(client.scan_iter(count=1000))
+        for start in range(0, len(keys), 200):
+            part = keys[start : start + 200]
+            pipe = client.pipeline(transaction=False)
+            for key in part:
+                pipe.get(key)
+                pipe.pexpiretime(key)
+            replies = pipe.execute(raise_on_error=False)
+            for key, value, expires_ms in zip(part, replies[::2], replies[1::2]):
+                if isinstance(value, Exception) or isinstance(expires_ms, Exception):
+                    found[key] = (repr(value).encode(), -1)
+                elif value is not None and expires_ms != -2:
+                    found[key] = (value, max(expires_ms, 0))
+    return found
+
+
+class Killing:
+    """A data directory, its load and all lives of tstd on it."""
+
+    def __init__(self, seed, with_mount):
+        self.dir = tempfile.mkdtemp(prefix="toon-kill-")
+        self.data = os.path.join(self.dir, "data")
+        self.mount = os.path.join(self.dir, "mnt") if with_mount else None
+        self.chance = random.Random(seed)
+        self.load = kill_load.Load(seed, self.mount)
+        self.flushed = kill_model.OwnKeys(b"flushed/")
+        self.server = None
+        self.kills = 0
+        self.findings = []
+        self.asked = False  # the last life was asked to end before it was killed
+        self.start_s = 0.2
+        self.rewrite_s = 0.1
+        self.commands = set()
+
+    # One life.
+
+    def spare_server(self):
+        policy = self.chance.choice(("everysec", "always"))
+        return harness.Server(self.data, self.mount, ["--appendfsync", policy])
+
+    def start(self):
+        self.deal_with_dead_mount()
+        self.server = self.spare_server()
+        started = time.monotonic()
+        self.server.start()
+        self.start_s = time.monotonic() - started
+        if not self.commands:
+            connection = kill_load.Connection(self.server.port)
+            self.commands = set(connection.ask("COMMAND", "LIST"))
+            connection.close()
+
+    def deal_with_dead_mount(self):
+        """tstd detaches a dead mount of its predecessor; so may anybody."""
+        if self.mount and harness.is_mounted(self.mount) and self.chance.random() < 0.3:
+            harness.unmount_below(self.mount)
+
+    def kill(self):
+        self.load.ending.set()
+        if not self.server.running():
+            raise Failed("tstd ended by itself\n" + self.server.output()[-4000:])
+        self.server.kill()
+        self.kills += 1
+
+    def end_load(self):
+        self.load.end()
+        trouble = self.load.trouble()
+        if trouble:
+            raise Failed(trouble)
+
+    def check(self):
+        """The directory as the kill left it is sound."""
+        if not os.path.exists(os.path.join(self.data, "db.toon")):
+            return
+        done = harness.run(harness.TST, "check", self.data, check=False)
+        if done.returncode != 0:
+            raise Failed("tst check: %s" % harness.tail(done.stdout + done.stderr))
+
+    def verify(self):
+        before_ms = now_ms()
+        found = read_store(self.server)
+        after_ms = now_ms()
+        self.findings += self.flushed.settle(self.take(found, self.flushed), False)
+        if self.flush_is_open and b"flushed/before" not in self.flushed.settled:
+            self.load.forget()
+        self.flush_is_open = False
+        for model in self.load.models():
+            part = self.take(found, model)
+            if isinstance(model, kill_model.BriefKeys):
+                self.findings += model.settle(part, before_ms, after_ms)
+            else:
+                self.findings += model.settle(part, self.asked)
+        shared = self.take(found, self.load.shared)
+        self.findings += self.load.shared.settle(shared)
+        for key, entry in found.items():
+            invented = kill_model.Finding.INVENTED
+            self.findings.append(kill_model.Finding(invented, key, entry, [None]))
+        self.asked = False
+        if self.mount:
+            self.verify_files()
+        if self.findings:
+            raise Failed("%d findings" % len(self.findings))
+
+    flush_is_open = False  # was FLUSHDB sent, and nothing compared since?
+
+    @staticmethod
+    def take(found, model):
+        return {key: found.pop(key) for key in list(found) if model.owns(key)}
+
+    def verify_files(self):
+        """The files that writers own are the keys; some are read."""
+        for writer in self.load.writers:
+            if not isinstance(writer, kill_load.Filer):
+                continue
+            keys = writer.keys.settled
+            names, mount = set(), self.mount.encode()
+            for top, dirs, files in os.walk(os.path.join(mount, writer.top)):
+                names.update(os.path.join(top, name) for name in dirs + files)
+            wanted = {os.path.join(mount, key.rstrip(b"/")) for key in keys}
+            wanted |= {os.path.dirname(path) for path in wanted}
+            wanted -= {os.path.join(mount, writer.top), mount}
+            if names != wanted:
+                raise Failed("files: %r differ" % sorted(names ^ wanted))
+            self.read_some(keys)
+
+    def read_some(self, keys):
+        files = [key for key in sorted(keys) if not key.endswith(b"/")]
+        for key in self.chance.sample(files, min(len(files), 8)):
+            path = os.path.join(self.mount.encode(), key)
+            if harness.read_file(path) != keys[key][0]:
+                raise Failed("the file %r differs from its key" % key)
+
+    # Ways to die.
+
+    def begin_load(self):
+        """Every writer is at work when it returns."""
+        self.load.start(self.server.port)
+        rounds = self.chance.randint(1, 3)
+
+        def started():
+            if self.load.trouble() or not self.server.running():
+                return True
+            return self.load.under_way(rounds)
+
+        harness.wait_until(started, "all writers to write")
+
+    def die_under_load(self):
+        self.begin_load()
+        time.sleep(self.chance.uniform(0, 0.4))
+        self.kill()
+        self.end_load()
+
+    def die_in_rewrite(self):
+        """A compaction under load; some get to end, and are compared alive."""
+        self.begin_load()
+        started = time.monotonic()
+        with self.server.client() as client:
+            client.execute_command("BGREWRITEAOF")
+            if self.chance.random() < 0.3:
+                harness.wait_until(
+                    lambda: not client.info("persistence")["aof_rewrite_in_progress"],
+                    "the log to be rewritten",
+                )
+                self.rewrite_s = time.monotonic() - started
+                if client.info("persistence")["aof_last_bgrewrite_status"] != "ok":
+                    raise Failed("BGREWRITEAOF failed\n" + self.server.output()[-4000:])
+                self.compare_alive()
+        time.sleep(self.chance.uniform(0, 1.3 * self.rewrite_s))
+        self.kill()
+        self.end_load()
+
+    def compare_alive(self):
+        self.load.gate.hold(self.load.writers)
+        if self.server.running() and not self.load.trouble():
+            self.verify()
+        self.load.gate.release()
+
+    def die_emptied(self):
+        """FLUSHDB between acknowledged writes, everybody else being held: so
+        it is known what it must have removed."""
+        self.begin_load()
+        self.load.gate.hold(self.load.writers)
+        connection = kill_load.Connection(self.server.port)
+        self.flush(connection)
+        if self.chance.random() < 0.5:
+            while self.flushed.flight:
+                self.read_flush_reply(connection)
+            self.load.forget()
+            self.flush_is_open = False
+            self.load.gate.release()
+            time.sleep(self.chance.uniform(0, 0.3))
+        else:
+            time.sleep(self.chance.uniform(0, 0.02))
+        self.kill()
+        try:
+            while self.flushed.flight:
+                self.read_flush_reply(connection)
+        except OSError:
+            pass
+        connection.close()
+        self.end_load()
+
+    def flush(self, connection):
+        if b"bgrewriteaof" in self.commands and self.chance.random() < 0.5:
+            connection.ask("BGREWRITEAOF")  # FLUSHDB cancels it
+        before, number = b"flushed/before", b"%d" % self.kills
+        self.flushed.send({before: (number, 0)})
+        self.read_flush_reply(connection, connection.send([("SET", before, number)]))
+        after = [b"flushed/%d" % i for i in range(3)]
+        self.flush_is_open = True
+        self.flushed.send(dict.fromkeys(self.flushed.view))
+        for key in after:
+            self.flushed.send({key: (number, 0)})
+        connection.send([("FLUSHDB",)] + [("SET", key, number) for key in after])
+
+    def read_flush_reply(self, connection, _=None):
+        said = connection.read()
+        if said != b"+OK":
+            raise Failed("FLUSHDB or SET: %r" % said)
+        self.flushed.acknowledge()
+
+    def die_stopping(self):
+        """Asked to end under load, killed while it does: the index is being
+        written, the mount taken away."""
+        self.begin_load()
+        time.sleep(self.chance.uniform(0, 0.1))
+        self.load.ending.set()
+        self.asked = True
+        self.server.process.send_signal(signal.SIGTERM)
+        time.sleep(self.chance.uniform(0, 0.06))
+        self.server.process.kill()
+        status = self.server.wait()
+        if status not in (0, -signal.SIGKILL):
+            raise Failed("SIGTERM: exit status %d" % status)
+        self.kills += status != 0
+        self.end_load()
+
+    def die_starting(self):
+        """Killed before it answers, maybe more than once."""
+        for _ in range(self.chance.randint(1, 3)):
+            self.deal_with_dead_mount()
+            self.server = self.spare_server()
+            self.server.port = harness.free_port()
+            if self.mount and not harness.is_mounted(self.mount):
+                os.makedirs(self.mount, exist_ok=True)
+            self.server.spawn()
+            time.sleep(self.chance.uniform(0, 1.1 * self.start_s))
+            self.kill()
+            self.check()
+
+    # All of it.
+
+    def ways(self):
+        ways = [self.die_under_load] * 8 + [self.die_stopping] * 2 + [self.die_emptied] * 2
+        if b"bgrewriteaof" in self.commands:
+            ways += [self.die_in_rewrite] * 5
+        return ways
+
+    def cycle(self):
+        self.start()
+        self.verify()
+        self.chance.choice(self.ways())()
+        self.check()
+        if self.chance.random() < 0.15:
+            self.die_starting()
+
+    def finish(self):
+        """Twice, the second time by the index of a clean end."""
+        for _ in range(2):
+            self.start()
+            self.verify()
+            if self.server.stop() != 0:
+                raise Failed("SIGTERM: not 0\n" + self.server.output()[-4000:])
+            self.check()
+        output = self.server.output()
+        if harness.SANITIZER_REPORT.search(output):
+            raise Failed(output[-20000:])
+
+    def clean_up(self, keep):
+        if self.server is not None and self.server.running():
+            self.load.ending.set()
+            self.server.kill()
+        self.load.stopped.set()
+        harness.unmount_below(self.dir)
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def torture(options):
+    killing = Killing(options.seed, not options.no_mount and not harness.fuse_missing())
+    failure = None
+    end = time.monotonic() + options.seconds if options.seconds else None
+    try:
+        while time.monotonic() < end if end else killing.kills < options.cycles:
+            killing.cycle()
+        killing.finish()
+    except (Failed, AssertionError, harness.StartFailed, redis.exceptions.RedisError) as error:
+        failure = error
+    finally:
+        killing.clean_up(keep=failure is not None)
+    lost = sum(finding.kind == kill_model.Finding.LOST for finding in killing.findings)
+    print(LINE % (killing.kills, lost))
+    if failure is None:
+        return 0
+    for finding in killing.findings[:50]:
+        print(finding, file=sys.stderr)
+    print("%s: %s" % (type(failure).__name__, failure), file=sys.stderr)
+    print("seed %d; kept: %s" % (options.seed, killing.dir), file=sys.stderr)
+    return 1
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n")[2][7:])
+    parser.add_argument("--cycles", type=int, default=CYCLES)
+    parser.add_argument("--seconds", type=float, default=os.environ.get("TOON_SECONDS"))
+    parser.add_argument("--seed", type=int, default=os.environ.get("TOON_SEED", SEED))
+    parser.add_argument("--no-mount", action="store_true")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    print("seed %d" % options.seed, file=sys.stderr)
+    return torture(options)
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    sys.exit(main())
