@@ -83,6 +83,67 @@ uint32_t toon_crc32c_portable(uint32_t crc, const void *data, size_t size) {
     return ~crc;
 }
 
+/* ---------------------------------------------------------------- backwards */
+
+/* No two entries of after[0] have the same top byte: it tells which one was
+ * taken, and so the state before. */
+static void fill_back(unsigned char back[256]) {
+    for (unsigned i = 0; i < 256; i++) {
+        back[after[0][i] >> 24] = (unsigned char)i;
+    }
+}
+
+static uint32_t step_back(uint32_t state, char byte,
+                          const unsigned char back[256]) {
+    uint32_t i = back[state >> 24];
+    return (state ^ after[0][i]) << 8 | (i ^ (unsigned char)byte);
+}
+
+uint32_t toon_crc32c_back(uint32_t crc, const void *data, size_t size) {
+    const char *in = data;
+    unsigned char back[256];
+    uint32_t state = ~crc;
+    fill_back(back);
+    while (size > 0) {
+        state = step_back(state, in[--size], back);
+    }
+    return ~state;
+}
+
+size_t toon_crc32c_find_start(uint32_t start, uint32_t crc, const void *data,
+                              size_t size) {
+    const char *in = data;
+    unsigned char back[256];
+    uint32_t state = ~crc;
+    fill_back(back);
+    for (size_t at = size; at > 0; at--) {
+        state = step_back(state, in[at - 1], back);
+        if (state == ~start) {
+            return at - 1;
+        }
+    }
+    return SIZE_MAX;
+}
+
+/* The difference of two states knows nothing of the bytes that are the same
+ * in both: it moves on as if they were zero. */
+size_t toon_crc32c_find_byte(uint32_t difference, size_t size,
+                             unsigned char *change) {
+    unsigned char back[256];
+    uint32_t state = difference;
+    fill_back(back);
+    for (size_t at = size; at > 0 && state != 0; at--) {
+        state = step_back(state, 0, back);
+        if (state < 256) {
+            *change = (unsigned char)state;
+            return at - 1;
+        }
+    }
+    return SIZE_MAX;
+}
+
+/* ------------------------------------------------------------ by instruction */
+
 #if defined(__x86_64__)
 
 /* Bytes of each of the three streams, and what moves a CRC past one and past

@@ -106,12 +106,72 @@ static void a_crc_goes_on_where_it_stopped(void **state) {
     }
 }
 
+/* Random bytes in a heap block of their own. */
+static unsigned char *random_block(uint64_t *seed, size_t size) {
+    unsigned char *bytes = malloc(size + 1);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = (unsigned char)random_next(seed);
+    }
+    return bytes;
+}
+
+static void going_back_leads_to_where_it_began(void **state) {
+    (void)state;
+    uint64_t seed = 0x5eed0003;
+    for (size_t size = 0; size < 300; size++) {
+        unsigned char *bytes = random_block(&seed, size);
+        uint32_t start = (uint32_t)random_next(&seed);
+        uint32_t crc = toon_crc32c(start, bytes, size);
+        assert_int_equal(toon_crc32c_back(crc, bytes, size), start);
+        free(bytes);
+    }
+}
+
+static void the_start_of_what_a_crc_is_of_is_found(void **state) {
+    (void)state;
+    uint64_t seed = 0x5eed0004;
+    for (size_t size = 2; size < 300; size++) {
+        unsigned char *bytes = random_block(&seed, size);
+        uint32_t start = (uint32_t)random_next(&seed);
+        size_t at = random_below(&seed, size);
+        uint32_t crc = toon_crc32c(start, bytes + at, size - at);
+        assert_int_equal(toon_crc32c_find_start(start, crc, bytes, size), at);
+        assert_int_equal(toon_crc32c_find_start(start, crc ^ 1, bytes, size),
+                         SIZE_MAX);
+        free(bytes);
+    }
+}
+
+static void one_wrong_byte_betrays_itself(void **state) {
+    (void)state;
+    uint64_t seed = 0x5eed0005;
+    for (size_t size = 1; size < 300; size++) {
+        unsigned char *bytes = random_block(&seed, size);
+        uint32_t start = (uint32_t)random_next(&seed);
+        uint32_t crc = toon_crc32c(start, bytes, size);
+        size_t at = random_below(&seed, size);
+        unsigned char change = (unsigned char)(1 + random_below(&seed, 255));
+        unsigned char told = 0;
+        bytes[at] ^= change;
+        uint32_t wrong_by = crc ^ toon_crc32c(start, bytes, size);
+        assert_int_equal(toon_crc32c_find_byte(wrong_by, size, &told), at);
+        assert_int_equal(told, change);
+        free(bytes);
+    }
+    unsigned char told = 0;
+    assert_int_equal(toon_crc32c_find_byte(0x12345678, 40, &told), SIZE_MAX);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_values_come_out),
         cmocka_unit_test(nothing_changes_nothing),
         cmocka_unit_test(both_twins_are_the_definition_at_every_length),
         cmocka_unit_test(a_crc_goes_on_where_it_stopped),
+        cmocka_unit_test(going_back_leads_to_where_it_began),
+        cmocka_unit_test(the_start_of_what_a_crc_is_of_is_found),
+        cmocka_unit_test(one_wrong_byte_betrays_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
