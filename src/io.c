@@ -48,6 +48,10 @@ static off_t system_size(int fd) {
     return fstat(fd, &st) == 0 ? st.st_size : -1;
 }
 
+static int system_link_at(int dir_fd, const char *from, const char *to) {
+    return linkat(dir_fd, from, dir_fd, to, 0);
+}
+
 static int system_allocate(int fd, off_t offset, off_t size) {
     return fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
 }
@@ -72,6 +76,7 @@ const toon_io toon_io_system = {
     .unlink_at = system_unlink_at,
     .make_dir = mkdir,
     .size = system_size,
+    .link_at = system_link_at,
     .map = system_map,
     .unmap = munmap,
 };
@@ -132,6 +137,12 @@ toon_err toon_dir_rename(const toon_dir *dir, const char *from,
     if (dir->io->rename_at(dir->fd, from, to) == 0)
         return TOON_OK;
     return dir_fail(dir->path, "cannot rename a file in");
+}
+
+toon_err toon_dir_link(const toon_dir *dir, const char *from, const char *to) {
+    if (dir->io->link_at(dir->fd, from, to) == 0)
+        return TOON_OK;
+    return dir_fail(dir->path, "cannot give a file a second name in");
 }
 
 toon_err toon_dir_unlink(const toon_dir *dir, const char *name) {

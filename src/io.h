@@ -27,7 +27,8 @@ typedef struct toon_io {
     int (*rename_at)(int dir_fd, const char *from, const char *to);
     int (*unlink_at)(int dir_fd, const char *name);
     int (*make_dir)(const char *path, mode_t mode);
-    off_t (*size)(int fd);             /* of the file; -1: fstat(2) failed */
+    off_t (*size)(int fd); /* of the file; -1: fstat(2) failed */
+    int (*link_at)(int dir_fd, const char *from, const char *to); /* hard */
     void *(*map)(int fd, size_t size); /* read-only, shared */
     int (*unmap)(void *at, size_t size);
 } toon_io;
@@ -54,6 +55,9 @@ toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
 void toon_dir_close(toon_dir *dir);
 toon_err toon_dir_sync(const toon_dir *dir);
 toon_err toon_dir_rename(const toon_dir *dir, const char *from, const char *to);
+/* A second name for a file; the first stays. Some file systems have none:
+ * toon_last_error()->sys_errno is then EPERM or EOPNOTSUPP. */
+toon_err toon_dir_link(const toon_dir *dir, const char *from, const char *to);
 /* A missing name is fine. */
 toon_err toon_dir_unlink(const toon_dir *dir, const char *name);
 

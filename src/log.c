@@ -9,6 +9,7 @@
 #include "epoch.h"
 #include "error.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 static const char magic[8] = {'T', 'O', 'O', 'N', '0', '0', '1', '\n'};
@@ -93,6 +94,16 @@ toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
     return err;
 }
 
+static toon_err unknown_version(const toon_log *log, uint32_t version) {
+    toon_where where = {log->file.path, 8, 0};
+    return toon_fail(TOON_VERSION, where,
+                     "%s is of version %" PRIu32
+                     ", this program knows version %d; it was left untouched: "
+                     "open it with a newer program, and if none ever wrote "
+                     "it, look at it with tst check",
+                     log->file.path, version, FORMAT_VERSION);
+}
+
 static toon_err check_header(toon_log *log, uint64_t size) {
     char header[TOON_LOG_HEADER_SIZE];
     if (size < sizeof header)
@@ -110,9 +121,7 @@ static toon_err check_header(toon_log *log, uint64_t size) {
                        "is of version 1, raw rows without keys, which this "
                        "program does not open; it was left untouched");
     if (version != FORMAT_VERSION)
-        return fail_at(log, TOON_VERSION, 8,
-                       "is of a version this program does not know; it was "
-                       "left untouched");
+        return unknown_version(log, version);
     log->row_hint = toon_get_u32(header + 12);
     return TOON_OK;
 }
@@ -135,8 +144,14 @@ static toon_err check_headline(toon_log *log, uint64_t size) {
     return TOON_OK;
 }
 
-toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
-                       toon_log **out) {
+toon_err toon_log_check_head(toon_log *log) {
+    uint64_t size = atomic_load(&log->written);
+    toon_err err = check_header(log, size);
+    return err == TOON_OK ? check_headline(log, size) : err;
+}
+
+static toon_err open_bytes(const toon_dir *dir, const char *name,
+                           bool read_only, toon_log **out) {
     toon_log *log = calloc(1, sizeof *log);
     uint64_t size = 0;
     if (log == NULL)
@@ -145,20 +160,39 @@ toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
         toon_file_open(dir, name, read_only ? O_RDONLY : O_RDWR, &log->file);
     if (err == TOON_OK)
         err = toon_file_size(&log->file, &size);
-    if (err == TOON_OK)
-        err = check_header(log, size);
-    if (err == TOON_OK)
-        err = check_headline(log, size);
     if (err != TOON_OK) {
         toon_log_free(log);
         return err;
     }
     atomic_store(&log->written, size);
     log->allocated = size;
-    log->records_end = log->first;
-    map_up_to(log, size);
     *out = log;
     return TOON_OK;
+}
+
+toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
+                       toon_log **out) {
+    toon_log *log;
+    toon_err err = open_bytes(dir, name, read_only, &log);
+    if (err != TOON_OK)
+        return err;
+    err = toon_log_check_head(log);
+    if (err != TOON_OK) {
+        toon_log_free(log);
+        return err;
+    }
+    log->records_end = log->first;
+    map_up_to(log, atomic_load(&log->written));
+    *out = log;
+    return TOON_OK;
+}
+
+toon_err toon_log_open_any(const toon_dir *dir, const char *name,
+                           toon_log **out) {
+    toon_err err = open_bytes(dir, name, true, out);
+    if (err == TOON_OK)
+        map_up_to(*out, atomic_load(&(*out)->written));
+    return err;
 }
 
 void toon_log_free(toon_log *log) {

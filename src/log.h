@@ -57,6 +57,12 @@ toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
 toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
                        toon_log **out);
 
+/* The same, read-only, of whatever bytes are there: what the head says
+ * (salt, base, first, row_hint) stays 0 until it has been checked. */
+toon_err toon_log_open_any(const toon_dir *dir, const char *name,
+                           toon_log **out);
+toon_err toon_log_check_head(toon_log *log);
+
 /* No reader may be left (toon_epoch_retire). Gives reserved blocks back. */
 void toon_log_free(toon_log *log);
 
