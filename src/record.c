@@ -133,15 +133,16 @@ static char *put_end(char *line, char *end, uint32_t salt) {
     return out + 1;
 }
 
-/* `line` has its LF. Is the CRC before that the line's? */
+bool toon_line_crc(toon_slice line, uint32_t *crc) {
+    return line.size >= END_SIZE && line.data[line.size - 1] == '\n' &&
+           parse_hex(line.data + line.size - END_SIZE, crc);
+}
+
+/* Is the CRC at the end of `line` the line's? */
 static bool end_is_right(toon_slice line, uint32_t salt) {
     uint32_t crc = 0;
-    if (line.size < END_SIZE) {
-        return false;
-    }
-    size_t size = line.size - END_SIZE;
-    return parse_hex(line.data + size, &crc) &&
-           crc == toon_crc32c(salt, line.data, size);
+    return toon_line_crc(line, &crc) &&
+           crc == toon_crc32c(salt, line.data, line.size - END_SIZE);
 }
 
 /* ------------------------------------------------------------------ base64 */
@@ -493,6 +494,26 @@ toon_record_result toon_record_parse(toon_slice bytes, uint32_t salt,
     }
     *out = record;
     return RECORD_OK;
+}
+
+bool toon_record_is_foreign(toon_slice bytes, uint32_t salt, char *type,
+                            size_t *size) {
+    const char *end =
+        bytes.size == 0 ? NULL : memchr(bytes.data, '\n', bytes.size);
+    if (end == NULL || bytes.data[0] == '#' ||
+        end - bytes.data < END_SIZE + 1) {
+        return false;
+    }
+    toon_slice line = toon_bytes(bytes.data, (size_t)(end - bytes.data) + 1);
+    const char *letter = end - END_SIZE;
+    char lower = (char)(*letter | LOWER_CASE);
+    if (letter[-1] != ',' || lower < 'a' || lower > 'z' ||
+        rule_of(lower) != NULL || !end_is_right(line, salt)) {
+        return false;
+    }
+    *type = lower;
+    *size = line.size;
+    return true;
 }
 
 /* ------------------------------------------------------------------ values */

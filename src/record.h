@@ -61,6 +61,17 @@ toon_record_result toon_record_parse_line(toon_slice line, uint32_t salt,
  * the slice and says RECORD_BAD to what cannot be parsed. */
 toon_record_result toon_record_parse_trusted(toon_slice line, toon_record *out);
 
+/*
+ * Is the line at the start of `bytes` a record of a type that this program
+ * does not know (the reserved l, h, m, g are some), whole and with a right
+ * CRC? Then a newer program wrote it: it is neither torn nor damaged.
+ */
+bool toon_record_is_foreign(toon_slice bytes, uint32_t salt, char *type,
+                            size_t *size);
+
+/* The CRC that stands at the end of a line. False: none stands there. */
+bool toon_line_crc(toon_slice line, uint32_t *crc);
+
 /* Is the key of the record this one? Without decoding where it can. */
 bool toon_record_key_is(const toon_record *record, toon_slice key);
 
