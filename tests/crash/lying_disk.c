@@ -299,6 +299,15 @@ static int lying_unlink_at(int dir_fd, const char *name) {
     return result;
 }
 
+/* A disk that knows one name a file: who wants a second has to copy. */
+static int lying_link_at(int dir_fd, const char *from, const char *to) {
+    (void)dir_fd;
+    (void)from;
+    (void)to;
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
 /* ------------------------------------------------------------- data calls */
 
 static ssize_t lying_pread(int fd, void *buf, size_t size, off_t offset) {
@@ -429,6 +438,7 @@ const toon_io lying_disk_io = {
     .allocate = lying_allocate,
     .rename_at = lying_rename_at,
     .unlink_at = lying_unlink_at,
+    .link_at = lying_link_at,
     .make_dir = lying_make_dir,
     .size = lying_size,
     .map = lying_map,
