@@ -217,7 +217,7 @@ void cmd_client_list(call *c) {
     for (size_t i = 3; by_id && i < c->argc; i++) {
         int64_t id = 0;
 
-        if (number_parse(c->argv[i], &id) && id > 0)
+        if (number_parse(c->argv[i], &id))
             continue;
         reply_error(c->out, "ERR Invalid client ID");
         return;

@@ -5,6 +5,7 @@
 #include "numbers.h"
 #include "state.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* ------------------------------------------------------------- one by one */
@@ -279,6 +280,22 @@ static bool read_scan_options(call *c, toon_scan_options *options,
     return true;
 }
 
+/* As strtoul(3) reads it, which is what Redis does: of nothing it makes 0, a
+ * minus wraps around. */
+static bool read_cursor(toon_slice text, uint64_t *out) {
+    char copy[64];
+    char *end = NULL;
+
+    if (text.size >= sizeof copy || (text.size > 0 && text.data[0] <= ' '))
+        return false;
+    if (text.size > 0)
+        memcpy(copy, text.data, text.size);
+    copy[text.size] = '\0';
+    errno = 0;
+    *out = strtoull(copy, &end, 10);
+    return *end == '\0' && errno == 0;
+}
+
 void cmd_scan(call *c) {
     toon_scan_options options = {.count = 10};
     listing list = {c->out, 0, false};
@@ -287,7 +304,7 @@ void cmd_scan(call *c) {
     reply_mark start = reply_here(c->out);
     toon_err err = TOON_OK;
 
-    if (!number_parse_unsigned(c->argv[1], &cursor)) {
+    if (!read_cursor(c->argv[1], &cursor)) {
         reply_error(c->out, "ERR invalid cursor");
         return;
     }
@@ -399,7 +416,7 @@ void cmd_object_refcount(call *c) {
 void cmd_object_help(call *c) {
     static const char *const lines[] = {
         "ENCODING <key>",
-        "    How Redis would keep the value: int, embstr or raw.",
+        "    How Redis would keep the value if it were SET: int, embstr, raw.",
         "REFCOUNT <key>",
         "    How many references the value has.",
     };

@@ -146,10 +146,14 @@ static bool set_refused(call *c, toon_slice name, const char *why) {
 }
 
 static bool set_allowed(call *c) {
+    if (c->argc % 2 != 0) {
+        call_syntax_error(c);
+        return false;
+    }
     for (size_t i = 2; i < c->argc; i += 2) {
         toon_slice name = c->argv[i];
 
-        if (i + 1 == c->argc || !config_known(name)) {
+        if (!config_known(name)) {
             reply_errorf(c->out,
                          "ERR Unknown option or number of arguments for "
                          "CONFIG SET - '%.*s'",
@@ -187,6 +191,7 @@ void cmd_config_set(call *c) {
         return;
     }
     config_free(&before);
+    compaction_tune(s);
     for (size_t i = 2; i < c->argc; i += 2)
         s->hooks.config_changed(s, c->argv[i]);
     reply_ok(c->out);

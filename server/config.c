@@ -66,6 +66,12 @@ static const directive directives[] = {
     {"client-query-buffer-limit", NULL, TYPE_MEMORY, true,
      AT(client_query_buffer_limit), 1 << 20, INT64_MAX, NULL,
      "1gb", "bytes of one unfinished request"},
+    {"compact-garbage", NULL, TYPE_INTEGER, true, AT(compact_garbage), 1, 100,
+     NULL, "50", "percent of the log that may be dead before it is compacted; "
+     "100: only when told"},
+    {"compact-rate", NULL, TYPE_MEMORY, true, AT(compact_rate), ANY_SIZE,
+     "128mb", "bytes a second that a compaction reads which began by itself; "
+     "0: no limit"},
     {"databases", NULL, TYPE_INTEGER, false, AT(databases), 1, INT32_MAX, NULL,
      "1", "how many databases there are"},
     {"dir", "data", TYPE_TEXT, false, AT(dir), NO_RANGE,
@@ -338,6 +344,13 @@ bool config_set(config *c, toon_slice name, toon_slice value, char *error) {
         return false;
     }
     return setters[d->type](c, d, value, error);
+}
+
+/* A petabyte a second is no limit. */
+#define RATE_UNLIMITED ((uint64_t)1 << 50)
+
+uint64_t config_compact_rate(const config *c) {
+    return c->compact_rate == 0 ? RATE_UNLIMITED : (uint64_t)c->compact_rate;
 }
 
 /* ------------------------------------------------------- birth, copy, end */

@@ -55,7 +55,9 @@ typedef struct config {
     int64_t cache_policy; /* a toon_cache_policy */
     int64_t value_max;
     int64_t store_max;
-    char *mount; /* "": none */
+    int64_t compact_garbage; /* percent */
+    int64_t compact_rate;    /* bytes a second; 0: no limit */
+    char *mount;             /* "": none */
     char *mount_options;
     char *file; /* no directive: where the configuration was read, or "" */
 } config;
@@ -84,6 +86,9 @@ bool config_copy(const config *from, config *to);
 /* The words after the program's name: [FILE] [--name value…]…, in that
  * order; FILE is read first. */
 bool config_read_args(config *c, int argc, char *const *argv, char *error);
+
+/* As toon_options.compact_rate wants it. */
+uint64_t config_compact_rate(const config *c);
 
 /* Does the glob fit the name, in any case? */
 bool config_matches(toon_slice glob, const char *name);

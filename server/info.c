@@ -175,6 +175,48 @@ static void section_memory(text *t, const figures *f) {
     line(t, "mem_allocator:libc");
 }
 
+static double percent_of(uint64_t part, uint64_t whole) {
+    return whole == 0 ? 0.0 : 100.0 * (double)part / (double)whole;
+}
+
+static double garbage_percent(const toon_stats *now) {
+    uint64_t live =
+        now->live_bytes < now->log_bytes ? now->live_bytes : now->log_bytes;
+
+    return percent_of(now->log_bytes - live, now->log_bytes);
+}
+
+/* Of the compaction that runs, as fast as it was so far; -1: not known. */
+static int64_t compact_left_s(const figures *f) {
+    const toon_stats *now = &f->now;
+    int64_t spent_ms = monotonic_ms() - f->s->compaction.started_ms;
+    double left = (double)now->compact_total - (double)now->compact_done;
+
+    if (!now->compacting || now->compact_done == 0)
+        return -1;
+    return (int64_t)(left * (double)spent_ms / (double)now->compact_done /
+                     1000);
+}
+
+/* Compactions, as Redis speaks of rewrites of its append-only file. */
+static void persistence_rewrite(text *t, const figures *f) {
+    const toon_stats *now = &f->now;
+    toon_err result = now->compact_result;
+    bool ended = now->compactions > 0 || result != TOON_OK;
+    int64_t spent_ms = monotonic_ms() - f->s->compaction.started_ms;
+
+    number(t, "aof_rewrite_in_progress", now->compacting);
+    number(t, "aof_rewrite_scheduled", 0);
+    line(t, "aof_last_rewrite_time_sec:%lld",
+         ended ? (long long)now->compact_ms / 1000 : -1);
+    line(t, "aof_current_rewrite_time_sec:%lld",
+         now->compacting ? (long long)spent_ms / 1000 : -1);
+    /* One that was stopped on purpose has not failed. */
+    line(t, "aof_last_bgrewrite_status:%s",
+         result == TOON_OK || result == TOON_CONFLICT ? "ok" : "err");
+    number(t, "aof_rewrites", now->compactions);
+}
+
 static void section_persistence(text *t, const figures *f) {
     bool sound = f->now.failure == TOON_OK;
     const char *status = sound ? "ok" : "err";
@@ -188,21 +230,42 @@ static void section_persistence(text *t, const figures *f) {
     line(t, "rdb_last_bgsave_time_sec:-1");
     line(t, "rdb_current_bgsave_time_sec:-1");
     number(t, "aof_enabled", 1);
-    number(t, "aof_rewrite_in_progress", 0);
-    number(t, "aof_rewrite_scheduled", 0);
-    line(t, "aof_last_rewrite_time_sec:-1");
-    line(t, "aof_current_rewrite_time_sec:-1");
-    line(t, "aof_last_bgrewrite_status:ok");
+    persistence_rewrite(t, f);
     line(t, "aof_last_write_status:%s", status);
+    number(t, "aof_last_cow_size", 0);
     number(t, "aof_current_size", f->now.log_bytes);
-    number(t, "log_rows", f->now.rows);
-    number(t, "log_row_base", f->now.row_base);
-    number(t, "log_live_bytes", f->now.live_bytes);
-    number(t, "log_unsynced_bytes", f->now.unsynced_bytes);
-    number(t, "log_torn_bytes", f->now.torn_bytes);
-    number(t, "log_syncs", f->now.syncs);
-    line(t, "log_failure:%s", sound ? "" : toon_strerror(f->now.failure));
-    line(t, "read_only:%d", f->now.read_only);
+    number(t, "aof_base_size", f->s->compaction.base_bytes);
+    number(t, "aof_pending_rewrite", 0);
+    number(t, "aof_buffer_length", 0);
+    number(t, "aof_pending_bio_fsync", f->now.unsynced_bytes > 0);
+}
+
+/* What is this store's own: its log, its index, its compaction. */
+static void section_toonstore(text *t, const figures *f) {
+    const toon_stats *now = &f->now;
+
+    number(t, "log_bytes", now->log_bytes);
+    number(t, "log_rows", now->rows);
+    number(t, "log_row_base", now->row_base);
+    number(t, "log_live_bytes", now->live_bytes);
+    line(t, "log_garbage_percent:%.1f", garbage_percent(now));
+    number(t, "log_unsynced_bytes", now->unsynced_bytes);
+    number(t, "log_torn_bytes", now->torn_bytes);
+    number(t, "log_syncs", now->syncs);
+    number(t, "indexed_bytes", now->indexed_bytes);
+    number(t, "checkpoints", now->checkpoints);
+    number(t, "compacting", now->compacting);
+    number(t, "compact_done", now->compact_done);
+    number(t, "compact_total", now->compact_total);
+    line(t, "compact_percent:%.1f",
+         now->compacting ? percent_of(now->compact_done, now->compact_total)
+                         : 0.0);
+    line(t, "compact_seconds_left:%lld", (long long)compact_left_s(f));
+    number(t, "compactions", now->compactions);
+    line(t, "compact_last_result:%s", toon_strerror(now->compact_result));
+    number(t, "read_only", now->read_only);
+    line(t, "read_only_reason:%s",
+         now->failure == TOON_OK ? "" : toon_strerror(now->failure));
 }
 
 static void section_stats(text *t, const figures *f) {
@@ -301,6 +364,7 @@ static const struct section {
     {"replication", "Replication", section_replication},
     {"cpu", "CPU", section_cpu},
     {"cluster", "Cluster", section_cluster},
+    {"toonstore", "Toonstore", section_toonstore},
     {"cache", "Cache", section_cache},
     {"keyspace", "Keyspace", section_keyspace},
 };
@@ -329,6 +393,7 @@ void info_write(call *c) {
     text t = {0};
 
     toon_stat(s->store, &f.now);
+    compaction_sample(s, &f.now);
     uname(&f.os);
     f.up_s = (monotonic_ms() - s->started_ms) / 1000;
     read_memory(&f.rss_bytes, &f.own_bytes);

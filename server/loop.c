@@ -94,7 +94,10 @@ static void on_cron(uv_timer_t *timer) {
     loop *l = timer->data;
     server *s = &l->server;
     int64_t now_ms = (int64_t)uv_now(&l->uv);
+    toon_stats now;
 
+    toon_stat(s->store, &now);
+    compaction_sample(s, &now);
     rate_sample(&s->commands_rate, s->counters.commands_processed, now_ms);
     rate_sample(&s->input_rate, s->counters.input_bytes, now_ms);
     rate_sample(&s->output_rate, s->counters.output_bytes, now_ms);

@@ -131,10 +131,14 @@ void reply_error(reply *r, const char *text) {
 void reply_errorf(reply *r, const char *format, ...) {
     char text[1024];
     va_list args;
+    int size = 0;
 
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
+    size = vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    size = size < (int)sizeof text ? size : (int)sizeof text - 1;
+    while (size > 0 && (text[size - 1] == '\r' || text[size - 1] == '\n'))
+        text[--size] = '\0';
     reply_error(r, text);
 }
 

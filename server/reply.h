@@ -51,7 +51,7 @@ void reply_simple(reply *r, const char *text);
 static inline void reply_ok(reply *r);
 
 /* `text` starts with the code: "ERR syntax error". Line ends in it become
- * spaces. */
+ * spaces; those at the end of what `format` makes are dropped. */
 void reply_error(reply *r, const char *text);
 void reply_errorf(reply *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

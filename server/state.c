@@ -45,12 +45,17 @@ static void make_run_id(char *to) {
 }
 
 void server_init(server *s, toon_store *store, config *cfg) {
+    toon_stats now;
+
     *s = (server){.store = store, .config = *cfg, .log_fd = STDOUT_FILENO};
     *cfg = (config){0};
     command_index_init(&s->commands);
     make_run_id(s->run_id);
     s->started_ms = monotonic_ms();
     s->started_wall_ms = wall_ms();
+    toon_stat(store, &now);
+    s->compaction.finished = now.compactions;
+    s->compaction.base_bytes = now.log_bytes;
 }
 
 void server_free(server *s) {

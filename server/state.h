@@ -70,6 +70,14 @@ typedef struct rate {
     size_t at;
 } rate;
 
+/* What clients are told of compactions beside the store's own figures. */
+typedef struct compaction_watch {
+    bool runs;
+    int64_t started_ms;  /* monotonic; of the one that runs */
+    uint64_t finished;   /* seen so far, as the store counts them */
+    uint64_t base_bytes; /* of the log, after the last one or at the start */
+} compaction_watch;
+
 /* What commands ask of the loop. Tests give functions of their own. */
 typedef struct server_hooks {
     void (*client_close)(client *c); /* soon, after this command */
@@ -98,6 +106,7 @@ struct server {
     toon_stats stats_base;  /* at CONFIG RESETSTAT */
     uint64_t random_cursor; /* of RANDOMKEY */
     rate commands_rate, input_rate, output_rate;
+    compaction_watch compaction;
     int64_t started_ms; /* monotonic */
     int64_t started_wall_ms;
     char run_id[41];
@@ -168,6 +177,12 @@ client *turn_take_writer(server *s);
 toon_err turn_settle(server *s);
 
 /* --------------------------------------------------- others that are shared */
+
+/* cmd_compact.c: looks whether a compaction runs; called now and then. */
+void compaction_sample(server *s, const toon_stats *now);
+
+/* Gives the store what the configuration says of compaction. */
+void compaction_tune(server *s);
 
 /* info.c: the text of the sections that `wanted` names. */
 void info_write(call *c);

@@ -78,6 +78,8 @@ static bool open_store(daemon_parts *parts, config *cfg) {
         .cache_entries_max = (size_t)cfg->capacity,
         .value_size_max = (size_t)cfg->value_max,
         .store_size_max = (uint64_t)cfg->store_max,
+        .compact_garbage = (unsigned)cfg->compact_garbage,
+        .compact_rate = config_compact_rate(cfg),
         .message = on_message,
         .message_arg = parts,
     };

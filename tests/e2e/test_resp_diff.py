@@ -161,7 +161,8 @@ SCRIPTS = {
         COPY four x DB x|COPY four x FOO|COPY four six DB 0|GET six|COPY four x REPLACE REPLACE
         SCAN x|SCAN 0 COUNT 0|SCAN 0 COUNT x|SCAN 0 FOO|SCAN 0 MATCH
         SCAN|SCAN 0 COUNT -1|SCAN 0 TYPE hash COUNT 1000|SCAN 0 MATCH nosuch* COUNT 1000
-        SCAN 0 TYPE nosuch COUNT 1000|SCAN 0 COUNT 1000|SCAN 0 MATCH f* COUNT 1000 TYPE string
+        SCAN "" COUNT 1000|SCAN -1 COUNT 1000|SCAN " 1"|SCAN 1x|SCAN "0\x00x" COUNT 1000
+        SCAN 18446744073709551616|SCAN 0 TYPE nosuch COUNT 1000|SCAN 0 COUNT 1000|SCAN 0 MATCH f* COUNT 1000 TYPE string
         OBJECT ENCODING four|SET i 123|OBJECT ENCODING i|OBJECT REFCOUNT four
         SET l 012345678901234567890123456789012345678901234567890123456789
         OBJECT ENCODING l|OBJECT ENCODING nosuch|OBJECT REFCOUNT nosuch
@@ -204,13 +205,13 @@ SCRIPTS = {
         CLIENT KILL ADDR 1.2.3.4:5|CLIENT KILL LADDR 1.2.3.4:5 SKIPME yes
         CLIENT KILL ID 9999 TYPE|CLIENT LIST FOO|CLIENT LIST TYPE foo
         CLIENT LIST TYPE pubsub|CLIENT LIST TYPE replica|CLIENT LIST ID x
-        CLIENT LIST ID 9999|CLIENT LIST ID|CLIENT LIST TYPE
+        CLIENT LIST ID 9999|CLIENT LIST ID -1|CLIENT LIST ID 0|CLIENT LIST ID|CLIENT LIST TYPE
         CLIENT NO-EVICT on|CLIENT NO-EVICT off|CLIENT NO-EVICT x|CLIENT NO-EVICT
         CLIENT REPLY ON|CLIENT REPLY foo|CLIENT REPLY
         HELLO x|HELLO 1|HELLO 4|HELLO 2 FOO|HELLO 2 SETNAME|HELLO 2 SETNAME "a b"
         HELLO 2 AUTH a|HELLO 2 AUTH a b|RESET|RESET x|WAIT 0 0|WAIT x 0|WAIT 0 x
         WAIT 0 -1|WAIT|SHUTDOWN x|SHUTDOWN ABORT|SHUTDOWN SAVE NOSAVE
-        SHUTDOWN ABORT NOW|LASTSAVE x|TIME x|SAVE x|COMMAND FOO|CONFIG|CONFIG FOO
+        SHUTDOWN ABORT NOW|LASTSAVE x|TIME x|SAVE x|BGREWRITEAOF x|COMMAND FOO|CONFIG|CONFIG FOO
     """,
     "configuration": r"""
         CONFIG GET save|CONFIG GET|CONFIG GET nosuch
@@ -221,6 +222,7 @@ SCRIPTS = {
         CONFIG SET timeout 100|CONFIG GET timeout|CONFIG SET timeout 0
         CONFIG SET timeout x|CONFIG SET timeout -1|CONFIG SET nosuch 1|CONFIG SET
         CONFIG SET timeout|CONFIG SET timeout 1 timeout 2|CONFIG GET timeout
+        CONFIG SET timeout 5 nosuch|CONFIG SET nosuch 5 timeout
         CONFIG SET timeout 5 nosuch 1|CONFIG SET timeout 5 loglevel foo
         CONFIG GET timeout|CONFIG SET protected-mode maybe|CONFIG SET databases 3
         CONFIG SET timeout 5 tcp-keepalive 60|CONFIG GET timeout tcp-keepalive
@@ -244,7 +246,7 @@ SCRIPTS = {
         COMMAND INFO info save lastsave shutdown time getex getrange substr setrange
         COMMAND INFO setex psetex msetnx incrbyfloat renamenx copy touch randomkey
         COMMAND INFO expireat pexpireat expiretime pexpiretime reset auth wait
-        COMMAND INFO unlink exists client|id client|kill client|list client|getname
+        COMMAND INFO bgrewriteaof unlink exists client|id client|kill client|list client|getname
         COMMAND INFO client|info client|reply client|setname client|no-evict
         COMMAND INFO config|get config|set config|resetstat memory|usage
         COMMAND INFO object|encoding object|refcount command|docs command|list

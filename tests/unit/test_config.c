@@ -70,6 +70,16 @@ static void numbers_are_taken_up_to_their_limits(void **state) {
     assert_true(set(c, "value-max", "512mb"));
     assert_false(set(c, "value-max", "536870913"));
     assert_false(set(c, "maxmemory", "1"));
+    assert_int_equal(c->compact_garbage, 50);
+    assert_true(set(c, "compact-garbage", "1"));
+    assert_true(set(c, "compact-garbage", "100"));
+    assert_false(set(c, "compact-garbage", "0"));
+    assert_false(set(c, "compact-garbage", "101"));
+    assert_int_equal(config_compact_rate(c), 128 << 20);
+    assert_true(set(c, "compact-rate", "1"));
+    assert_int_equal(config_compact_rate(c), 1);
+    assert_true(set(c, "compact-rate", "0"));
+    assert_true(config_compact_rate(c) >= INT64_C(1) << 40);
     assert_true(set(c, "cache-policy", "LRU"));
     assert_int_equal(c->cache_policy, TOON_CACHE_LRU);
     assert_false(set(c, "cache-policy", "arc"));

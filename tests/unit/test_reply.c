@@ -135,8 +135,10 @@ static void line_ends_in_errors_become_spaces(void **state) {
     (void)state;
     reply_init(&r);
     reply_errorf(&r, "ERR unknown '%s'", "a\r\nb\n+OK\r\n");
+    reply_errorf(&r, "ERR %s", "what\r\nnow\r\n\r\n");
     reply_simple(&r, "x\r\ny");
-    assert_sent(&r, "-ERR unknown 'a  b +OK  '\r\n+x  y\r\n");
+    assert_sent(&r, "-ERR unknown 'a  b +OK  '\r\n-ERR what  now\r\n"
+                    "+x  y\r\n");
     reply_free(&r);
 }
 
