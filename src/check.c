@@ -24,6 +24,7 @@ struct check {
     uint64_t told;    /* progress */
     uint64_t batch;   /* where a batch that goes on began; 0: none */
     uint64_t torn_at; /* the first invalid line past D; 0: none */
+    bool is_written;  /* a process has it open: its end is half written */
 };
 
 static void find(const struct check *check, uint64_t offset, const char *text) {
@@ -49,6 +50,8 @@ static void bad_line(struct check *check, uint64_t offset, const char *text) {
     }
     if (check->torn_at == 0) {
         check->torn_at = check->batch != 0 ? check->batch : offset;
+        if (check->is_written)
+            return;
         (void)snprintf(line, sizeof line,
                        "torn end: %s; opening the store cuts it off", text);
         find(check, offset, line);
@@ -117,13 +120,21 @@ static void check_lines(struct check *check) {
     }
     if (check->batch != 0)
         bad_line(check, check->batch, "a batch without its end");
-    if (check->torn_at != 0)
+    if (check->torn_at != 0 && !check->is_written)
         check->report->torn_bytes = end - check->torn_at;
 }
 
-static toon_err read_index(const toon_dir *dir, struct check *check) {
+static toon_err read_index(const toon_dir *dir, toon_log *log,
+                           struct check *check) {
     toon_index index;
     toon_err err = toon_index_load(dir, &index);
+    if (err == TOON_OK) { /* it may be younger than the log's size */
+        err = toon_log_look_again(log);
+        if (err == TOON_OK)
+            err = toon_log_require_map(log);
+        if (err != TOON_OK)
+            toon_index_free(&index);
+    }
     if (err == TOON_NOT_FOUND) {
         find(check, UINT64_MAX, "there is no index; opening makes one");
         return TOON_OK;
@@ -167,15 +178,17 @@ static toon_err count_live(const toon_dir *dir, toon_check_report *report) {
 
 static toon_err check_log(const toon_dir *dir, struct check *check) {
     toon_log *log;
+    check->is_written = toon_dir_is_locked(dir);
     toon_err err = toon_log_open(dir, TOON_LOG_NAME, true, &log);
     if (err != TOON_OK)
         return err;
     check->log = log;
-    check->report->log_bytes = atomic_load(&log->written);
     err = toon_log_require_map(log);
     if (err == TOON_OK)
-        err = read_index(dir, check);
+        err = read_index(dir, log, check);
+    check->report->log_bytes = atomic_load(&log->written);
     if (err == TOON_OK) {
+        check->is_written = check->is_written || toon_dir_is_locked(dir);
         uint64_t mark = toon_last_mark(log, log->first);
         check->durable = mark > check->durable ? mark : check->durable;
         check_lines(check);
@@ -188,13 +201,10 @@ toon_err toon_check(const char *path, toon_finding_fn *finding,
                     toon_progress_fn *progress, void *arg,
                     toon_check_report *report) {
     toon_dir dir = {.fd = -1};
-    toon_file lock = {.fd = -1, .io = &toon_io_system};
     struct check check = {
         .finding = finding, .progress = progress, .arg = arg, .report = report};
     *report = (toon_check_report){0};
     toon_err err = toon_dir_open(&toon_io_system, path, false, &dir);
-    if (err == TOON_OK)
-        err = toon_dir_lock(&dir, true, &lock);
     if (err == TOON_OK && !toon_epoch_enter())
         err = toon_fail_memory();
     else if (err == TOON_OK) {
@@ -206,7 +216,6 @@ toon_err toon_check(const char *path, toon_finding_fn *finding,
     if (err == TOON_OK && report->damaged > 0)
         err = toon_fail_plain(TOON_CORRUPT, "%s: %" PRIu64 " damaged places",
                               path, report->damaged);
-    toon_file_close(&lock);
     toon_dir_close(&dir);
     return err;
 }

@@ -1,31 +1,56 @@
 /*
- * dir_lock.c - db.lock: one writer, or several readers, of a directory.
+ * dir_lock.c - db.lock: one writer of a directory at a time.
  *
- * Knows flock(2) and process numbers; must never know what is locked.
+ * Two locks on the one file, taken together. The flock(2) is what keeps other
+ * writers out. The other, of fcntl(2) and tied to the open file as flock is,
+ * can be asked about without being taken.
+ *
+ * Knows file locks and process numbers; must never know what is locked.
  */
 #include "dir_lock.h"
 
 #include "error.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LOCK_NAME "db.lock"
+/* A holder that has just begun may not have left its number yet; then the
+ * file is empty, or names a process that is gone. */
+enum { PID_TRIES = 20, PID_WAIT_MS = 2 };
+
+/* 0: there is none. */
+static pid_t read_pid(const toon_file *file) {
+    char text[24] = "";
+    ssize_t got = file->io->pread(file->fd, text, sizeof text - 1, 0);
+    long pid = got > 0 ? strtol(text, NULL, 10) : 0;
+    return pid > 0 ? (pid_t)pid : 0;
+}
+
+static bool is_alive(pid_t pid) {
+    return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+}
 
 static toon_err fail_locked(const toon_dir *dir, const toon_file *file) {
-    char pid[24] = "";
-    ssize_t got = file->io->pread(file->fd, pid, sizeof pid - 1, 0);
+    const struct timespec pause = {.tv_nsec = PID_WAIT_MS * 1000000L};
     toon_where where = {dir->path, -1, 0};
-    size_t size = got > 0 ? (size_t)got : 0;
-    while (size > 0 && (pid[size - 1] < '0' || pid[size - 1] > '9'))
-        size--;
-    pid[size] = '\0';
+    char holder[32] = "(unknown)";
+    pid_t pid = read_pid(file);
+    for (int i = 0; i < PID_TRIES && !is_alive(pid); i++) {
+        (void)nanosleep(&pause, NULL);
+        pid = read_pid(file);
+    }
+    if (pid > 0)
+        (void)snprintf(holder, sizeof holder, "%ld", (long)pid);
     return toon_fail(TOON_LOCKED, where,
                      "the store in %s is in use by process %s; stop it first, "
                      "or reach the keys through it",
-                     dir->path, size > 0 ? pid : "(unknown)");
+                     dir->path, holder);
 }
 
 /* For people only: the lock is what counts, also on a full disk. */
@@ -36,25 +61,47 @@ static void write_pid(const toon_file *file) {
         (void)toon_file_write(file, pid, (size_t)size, 0);
 }
 
-toon_err toon_dir_lock(const toon_dir *dir, bool read_only, toon_file *out) {
-    int flags = read_only ? O_RDONLY : O_RDWR | O_CREAT;
-    toon_err err = toon_file_open(dir, LOCK_NAME, flags, out);
-    if (err == TOON_NOT_FOUND) {
-        out->fd = -1; /* nobody ever wrote here, or it was taken away */
-        return TOON_OK;
-    }
-    if (err != TOON_OK)
-        return err;
-    int how = (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB;
-    if (flock(out->fd, how) == 0) {
-        if (!read_only)
+/* Where such locks are not to be had, readers take every torn end for one
+ * that a crash left, and that is all. */
+static void take_visible_lock(const toon_file *file) {
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    (void)fcntl(file->fd, F_OFD_SETLK, &whole);
+}
+
+/* A lock on a file that was removed meanwhile keeps nobody out. */
+static bool is_removed(const toon_file *file) {
+    struct stat st;
+    return fstat(file->fd, &st) == 0 && st.st_nlink == 0;
+}
+
+toon_err toon_dir_lock(const toon_dir *dir, toon_file *out) {
+    toon_err err;
+    do {
+        err = toon_file_open(dir, TOON_LOCK_NAME, O_RDWR | O_CREAT, out);
+        if (err != TOON_OK)
+            return err;
+        if (flock(out->fd, LOCK_EX | LOCK_NB) != 0) {
+            if (errno == EWOULDBLOCK)
+                err = fail_locked(dir, out);
+            else
+                err = toon_file_fail(out, -1, "cannot lock");
+        } else if (!is_removed(out)) {
+            take_visible_lock(out);
             write_pid(out);
-        return TOON_OK;
-    }
-    if (errno == EWOULDBLOCK)
-        err = fail_locked(dir, out);
-    else
-        err = toon_file_fail(out, -1, "cannot lock");
-    toon_file_close(out);
+            return TOON_OK;
+        }
+        toon_file_close(out);
+    } while (err == TOON_OK);
     return err;
+}
+
+bool toon_dir_is_locked(const toon_dir *dir) {
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    int fd = dir->io->open_at(dir->fd, TOON_LOCK_NAME, O_RDONLY, 0);
+    if (fd < 0)
+        return false; /* nobody ever wrote here, or it was taken away */
+    bool locked =
+        fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+    (void)dir->io->close(fd);
+    return locked;
 }

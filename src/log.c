@@ -10,6 +10,7 @@
 #include "error.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char magic[8] = {'T', 'O', 'O', 'N', '0', '0', '1', '\n'};
@@ -119,7 +120,8 @@ static toon_err check_header(toon_log *log, uint64_t size) {
     if (version == ANCESTOR_VERSION)
         return fail_at(log, TOON_VERSION, 8,
                        "is of version 1, raw rows without keys, which this "
-                       "program does not open; it was left untouched");
+                       "program does not open; it was left untouched. `tst "
+                       "import` reads it");
     if (version != FORMAT_VERSION)
         return unknown_version(log, version);
     log->row_hint = toon_get_u32(header + 12);
@@ -302,6 +304,39 @@ toon_err toon_log_sync(toon_log *log, uint64_t up_to) {
     if (err == TOON_OK)
         atomic_store(&log->synced, written);
     return err;
+}
+
+toon_err toon_log_look_again(toon_log *log) {
+    uint64_t size = 0;
+    toon_err err = toon_file_size(&log->file, &size);
+    if (err != TOON_OK || size <= atomic_load(&log->written))
+        return err;
+    map_up_to(log, size);
+    atomic_store(&log->written, size);
+    log->allocated = size;
+    return TOON_OK;
+}
+
+void toon_log_hold(toon_log *log, uint64_t offset, uint32_t crc) {
+    (void)snprintf(log->held, sizeof log->held, "%08" PRIx32 "\n", crc);
+    log->held_end = offset;
+}
+
+toon_err toon_log_check_held(const toon_log *log) {
+    enum { SIZE = sizeof log->held - 1 }; /* without the NUL */
+
+    if (log->held_end == 0)
+        return TOON_OK;
+    /* What was read before this call was read before this look. */
+    atomic_thread_fence(memory_order_acquire);
+    uint64_t offset = log->held_end - SIZE;
+    toon_slice view = toon_log_view(log, offset, SIZE);
+    if (view.data != NULL && memcmp(view.data, log->held, SIZE) == 0)
+        return TOON_OK;
+    return fail_at(log, TOON_IO, offset,
+                   "a write of the process that has the store open failed, "
+                   "and what this snapshot read of it was taken back; open "
+                   "the store again");
 }
 
 toon_err toon_log_cut(toon_log *log, uint64_t size) {

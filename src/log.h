@@ -43,6 +43,10 @@ typedef struct toon_log {
     uint64_t records_end;   /* behind the newest record */
     uint64_t marked;        /* the newest sync mark says this offset */
     uint64_t marked_before; /* the same without the gather buffer's mark */
+
+    /* A reader's: toon_log_hold(). */
+    uint64_t held_end; /* 0: nothing */
+    char held[10];     /* the bytes before it: CRC and line end */
 } toon_log;
 
 /* Writes a new, empty log under `name`, syncs it. */
@@ -106,6 +110,18 @@ toon_err toon_log_write(toon_log *log, bool *cut_failed);
 
 /* Any thread, one at a time. Makes `up_to` (<= written) durable. */
 toon_err toon_log_sync(toon_log *log, uint64_t up_to);
+
+/* A reader, while opening: what another process has added meanwhile. */
+toon_err toon_log_look_again(toon_log *log);
+
+/*
+ * A reader's log may be cut back by the process that writes it, when a write
+ * of it fails, and written anew from there. `offset` is where the newest
+ * record that is read ends, `crc` what it ends in: it goes with whatever is
+ * cut. TOON_IO from then on.
+ */
+void toon_log_hold(toon_log *log, uint64_t offset, uint32_t crc);
+toon_err toon_log_check_held(const toon_log *log);
 
 /* Writer, while opening. Shortens the file and syncs. */
 toon_err toon_log_cut(toon_log *log, uint64_t size);

@@ -1,10 +1,12 @@
 /*
  * recover.c - opening: the index, then the log's tail.
  *
- * Knows log, index file and volume; must never know clients or locks.
+ * Knows log, index file and volume; must never know clients or the store's
+ * locks.
  */
 #include "recover.h"
 
+#include "dir_lock.h"
 #include "epoch.h"
 #include "error.h"
 #include "index_file.h"
@@ -117,15 +119,21 @@ static toon_err check_last(const toon_index *index, const toon_log *log) {
 }
 
 /* *covered stays 0 if there is no index that fits. */
-static toon_err volume_from_index(const toon_dir *dir, toon_log *log,
-                                  toon_volume **out, uint64_t *covered) {
+static toon_err volume_from_index(const toon_dir *dir, bool read_only,
+                                  toon_log *log, toon_volume **out,
+                                  uint64_t *covered) {
     toon_index index;
     toon_err err = toon_index_load(dir, &index);
     if (err == TOON_NO_MEMORY)
         return err;
     if (err != TOON_OK)
         return TOON_OK;
-    if (index.head.salt == log->salt)
+    /* It may be younger than the first look at the log's size. */
+    if (read_only)
+        err = toon_log_look_again(log);
+    if (err == TOON_OK)
+        err = toon_log_require_map(log);
+    if (err == TOON_OK && index.head.salt == log->salt)
         err = check_last(&index, log);
     if (err == TOON_OK && toon_index_fits(&index, log)) {
         toon_volume *volume =
@@ -156,10 +164,14 @@ struct batched {
 /* A reader of the log's lines, and what it has understood so far. */
 struct replay {
     toon_volume *volume;
+    uint64_t start;
     uint64_t at;
     uint64_t valid_end; /* behind the last whole batch */
     uint64_t durable;   /* D of doc/format.md */
     uint64_t records;
+    uint64_t last_end;     /* of the last of them, */
+    uint32_t last_crc;     /* and its CRC */
+    uint64_t digest;       /* of where they stand and of their CRCs */
     struct batched *batch; /* of the batch that goes on; owned */
     size_t batch_count;
     size_t batch_capacity;
@@ -250,6 +262,11 @@ static toon_kept kept_around(const struct replay *replay, size_t i) {
     return kept;
 }
 
+static uint64_t add_to_digest(uint64_t digest, uint64_t offset, uint32_t crc) {
+    const uint64_t odd = 0x9e3779b97f4a7c15; /* any number that mixes well */
+    return (digest ^ (offset << 32 ^ offset >> 32) ^ crc) * odd;
+}
+
 /* Its records have been parsed once; they are valid. */
 static toon_err apply_batch(struct replay *replay) {
     const toon_log *log = replay->volume->log;
@@ -267,6 +284,9 @@ static toon_err apply_batch(struct replay *replay) {
         if (err != TOON_OK)
             return err;
         replay->records++;
+        replay->last_end = offset + record.size;
+        replay->last_crc = record.crc;
+        replay->digest = add_to_digest(replay->digest, offset, record.crc);
     }
     replay->batch_count = 0;
     return TOON_OK;
@@ -395,6 +415,59 @@ static toon_err cut_torn(const toon_dir *dir, struct replay *replay,
     return err;
 }
 
+/* --------------------------------------------------------------- snapshots */
+
+static toon_err changed_meanwhile(const toon_log *log) {
+    toon_where where = {log->file.path, -1, 0};
+    return toon_fail(TOON_IO, where,
+                     "%s: a write of the process that has the store open "
+                     "failed, and what was read of it was taken back",
+                     log->file.path);
+}
+
+/*
+ * A write that failed may have been read, then cut off, and the log may have
+ * grown over it, all while it was replayed: then the table has records of
+ * before the cut, and the log those of after. So what was replayed is walked
+ * a second time. What is cut from here on takes the last record with it.
+ */
+static toon_err confirm_replayed(const struct replay *replay) {
+    toon_log *log = replay->volume->log;
+    uint64_t digest = 0;
+    uint64_t at = replay->start;
+    if (replay->records == 0)
+        return TOON_OK; /* all is from the index, and durable */
+    while (at < replay->last_end) {
+        toon_record record;
+        uint64_t synced;
+        size_t size;
+        toon_slice view = toon_log_view(log, at, 0);
+        if (view.data[0] == '#') {
+            if (toon_mark_parse(view, log->salt, &synced, &size) != RECORD_OK)
+                return changed_meanwhile(log);
+            at += size;
+            continue;
+        }
+        if (toon_record_parse(view, log->salt, &record) != RECORD_OK)
+            return changed_meanwhile(log);
+        digest = add_to_digest(digest, at, record.crc);
+        at += record.size;
+    }
+    if (digest != replay->digest)
+        return changed_meanwhile(log);
+    toon_log_hold(log, replay->last_end, replay->last_crc);
+    return toon_log_check_held(log);
+}
+
+static toon_err confirm_snapshot(const toon_dir *dir, struct replay *replay,
+                                 toon_recovery *recovery) {
+    recovery->is_written = toon_dir_is_locked(dir) || recovery->is_written;
+    if (!recovery->is_written)
+        return TOON_OK;
+    recovery->torn_bytes = 0; /* it is being written */
+    return confirm_replayed(replay);
+}
+
 /* ---------------------------------------------------------------- opening */
 
 /* Where the records end, and whether a mark there tells of them already. */
@@ -440,7 +513,8 @@ static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
                             toon_volume **out, toon_recovery *recovery) {
     struct replay replay = {.at = log->first};
     uint64_t covered = 0;
-    toon_err err = volume_from_index(dir, log, &replay.volume, &covered);
+    toon_err err =
+        volume_from_index(dir, read_only, log, &replay.volume, &covered);
     if (err == TOON_OK && replay.volume == NULL) {
         uint64_t seed = 0;
         err = random_bytes(&seed, sizeof seed);
@@ -456,9 +530,12 @@ static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
         replay.at = covered;
     replay.valid_end = replay.at;
     replay.durable = covered;
+    replay.start = replay.at;
     err = replay_tail(&replay);
     if (err == TOON_OK)
         err = finish(dir, read_only, &replay, recovery);
+    if (err == TOON_OK && read_only)
+        err = confirm_snapshot(dir, &replay, recovery);
     free(replay.batch);
     toon_buf_free(&replay.key);
     if (err == TOON_OK) {
@@ -473,10 +550,9 @@ fail:
     return err;
 }
 
-toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
-                      toon_recovery *recovery) {
+static toon_err recover_once(const toon_dir *dir, bool read_only,
+                             toon_volume **out, toon_recovery *recovery) {
     toon_log *log;
-    *recovery = (toon_recovery){0};
     toon_err err = toon_log_open(dir, TOON_LOG_NAME, read_only, &log);
     if (err != TOON_OK)
         return err;
@@ -486,4 +562,20 @@ toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
         return err;
     }
     return recover_log(dir, read_only, log, out, recovery);
+}
+
+toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
+                      toon_recovery *recovery) {
+    enum { TRIES = 5 };
+
+    for (int i = 1;; i++) {
+        *recovery = (toon_recovery){0};
+        recovery->is_written = read_only && toon_dir_is_locked(dir);
+        toon_err err = recover_once(dir, read_only, out, recovery);
+        if ((err != TOON_CORRUPT && err != TOON_IO) || !read_only || i == TRIES)
+            return err;
+        /* What a writer does meanwhile can look like damage: again. */
+        if (!recovery->is_written && !toon_dir_is_locked(dir))
+            return err;
+    }
 }

@@ -15,11 +15,19 @@ typedef struct toon_recovery {
     bool index_used;
     uint64_t replayed;   /* records read from the log's tail */
     uint64_t torn_bytes; /* cut off (read-only: passed over) */
+    bool is_written;     /* read-only: another process has the store open */
     char kept[32];       /* name of the file that holds them; "": all zeros */
 } toon_recovery;
 
-/* Opens the log and brings its volume to life. With `read_only` nothing is
- * written. TOON_NOT_FOUND: there is no log. */
+/*
+ * Opens the log and brings its volume to life. TOON_NOT_FOUND: there is no
+ * log.
+ *
+ * With `read_only` nothing is written and nobody kept out: it is a snapshot
+ * of what another process may be writing, whole batches up to where the log
+ * went at some moment of the call. What is half written behind them is not
+ * torn.
+ */
 toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
                       toon_recovery *recovery);
 

@@ -167,6 +167,10 @@ typedef toon_err toon_use_hit_fn(void *arg, const toon_volume *volume,
 toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
                        toon_look look, toon_use_hit_fn *use, void *arg);
 
+/* When all has been read: TOON_IO if this is a snapshot of which something was
+ * taken back (toon_log_hold), else `err`. Both with_hit and with_slot do it. */
+toon_err toon_confirm_read(const toon_volume *volume, toon_err err);
+
 /* The same for a slot that was copied from the table, after `generation` was
  * read. TOON_NOT_FOUND: the store was cleared meanwhile. */
 toon_err toon_with_slot(toon_store *store, const toon_volume *volume,

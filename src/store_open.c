@@ -224,8 +224,8 @@ static toon_err open_files(toon_store *store, const char *path) {
         toon_dir_open(store->lock_file.io, path, create, &store->dir);
     if (err == TOON_OK && !create)
         err = require_log(&store->dir);
-    if (err == TOON_OK)
-        err = toon_dir_lock(&store->dir, read_only, &store->lock_file);
+    if (err == TOON_OK && !read_only)
+        err = toon_dir_lock(&store->dir, &store->lock_file);
     if (err == TOON_OK && !read_only)
         err = remove_leftovers(&store->dir);
     if (err != TOON_OK)

@@ -99,6 +99,14 @@ static toon_err find_locked(toon_store *store, toon_slice key, uint64_t hash,
     return err;
 }
 
+/* Also what was found damaged or absent may only have been taken back. */
+toon_err toon_confirm_read(const toon_volume *volume, toon_err err) {
+    if (volume->log->held_end == 0)
+        return err;
+    toon_err held = toon_log_check_held(volume->log);
+    return held == TOON_OK ? err : held;
+}
+
 toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
                        toon_look look, toon_use_hit_fn *use, void *arg) {
     toon_hit hit;
@@ -117,7 +125,7 @@ toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
         err = TOON_CONFLICT;
     if (err == TOON_CONFLICT)
         err = find_locked(store, key, hash, look, use, arg);
-    return err;
+    return toon_confirm_read(volume, err);
 }
 
 /* What the table says now of all keys with this hash. */
@@ -151,7 +159,7 @@ toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
         err = use(arg, volume, &hit, false);
     toon_hit_free(&hit);
     if (err != TOON_CONFLICT)
-        return err;
+        return toon_confirm_read(volume, err);
     toon_lock_gathered(store);
     err = each_of_hash_locked(store, volume, slot.hash, use, arg);
     toon_unlock_gathered(store);
@@ -197,8 +205,10 @@ static toon_err load_missed(toon_store *store, toon_slice key, uint64_t hash,
         toon_with_hit(store, key, hash, TOON_LOOK_WHOLE, load_value, &load);
     if (err == TOON_NOT_FOUND)
         return not_found(store);
-    if (err != TOON_OK)
+    if (err != TOON_OK) {
+        toon_blob_release(load.blob);
         return err;
+    }
     (void)atomic_fetch_add_explicit(&store->log_hits, 1, memory_order_relaxed);
     if (store->cache != NULL)
         toon_cache_fill(store->cache, load.blob, is_current, store);

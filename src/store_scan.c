@@ -102,6 +102,13 @@ static bool visit(toon_store *store, toon_slice key, toon_key_stat *stat,
     return fn(arg, key, stat);
 }
 
+/* For visitors that pass over what they cannot read. */
+static toon_err confirm_visit(toon_store *store, toon_err err) {
+    if ((store->options.flags & TOON_OPEN_READ_ONLY) == 0)
+        return err;
+    return toon_confirm_read(atomic_load(&store->volume), err);
+}
+
 toon_err toon_scan(toon_store *store, uint64_t *cursor,
                    const toon_scan_options *options, toon_key_fn *fn,
                    void *arg) {
@@ -132,7 +139,7 @@ toon_err toon_scan(toon_store *store, uint64_t *cursor,
     }
     free(slots);
     toon_buf_free(&found.keys);
-    return err;
+    return confirm_visit(store, err);
 }
 
 /* -------------------------------------------------------- the ordered index */
@@ -184,7 +191,7 @@ static toon_err fill_order(toon_store *store, toon_key_order *order,
             toon_hit_free(&hit);
         }
     } while (err == TOON_OK && cursor != 0);
-    return err;
+    return toon_confirm_read(volume, err);
 }
 
 static void warn_of_damage(const toon_store *store, size_t damaged) {
@@ -206,7 +213,7 @@ static toon_err build_order_gathered(toon_store *store) {
     if (order != NULL && slots != NULL)
         err = fill_order(store, order, slots, &damaged);
     free(slots);
-    if (damaged > 0)
+    if (err == TOON_OK && damaged > 0)
         warn_of_damage(store, damaged);
     if (err != TOON_OK) {
         toon_key_order_free(order);
@@ -344,5 +351,5 @@ toon_err toon_range(toon_store *store, const toon_range_options *options,
         err = toon_fail_memory();
     toon_buf_free(&keys);
     toon_buf_free(&last);
-    return err;
+    return confirm_visit(store, err);
 }

@@ -136,9 +136,8 @@ typedef void toon_message_fn(void *arg, toon_message_level level,
                              const char *text);
 
 enum {
-    TOON_OPEN_READ_ONLY = 1 << 0, /* refuse changes with TOON_READ_ONLY; of a
-                                     store that another process writes: a
-                                     snapshot as of opening */
+    TOON_OPEN_READ_ONLY = 1 << 0, /* refuse changes with TOON_READ_ONLY, write
+                                     nothing, and keep nobody out: see below */
     TOON_OPEN_NO_CREATE = 1 << 1, /* TOON_NOT_FOUND if there is no store */
 };
 
@@ -170,7 +169,14 @@ typedef struct toon_options {
  * first: everything that was acknowledged as durable is there, a torn end is
  * cut off, kept beside the log and reported as a message.
  *
- * TOON_LOCKED: another process has it; the error's text names its pid.
+ * With TOON_OPEN_READ_ONLY the store is a snapshot as of opening, whole
+ * batches only, and stays so whatever another process does that has it open
+ * for writing, before or after. (Should a write of that process fail in the
+ * very moment, reads may answer TOON_IO; open it again.) An old log that it
+ * reads from keeps its space on the disk until it is closed.
+ *
+ * TOON_LOCKED: another process has it open for writing, and this one would
+ * write, too; the error's text names that one's pid.
  * TOON_CORRUPT: damage below what was durable; nothing was written.
  * TOON_VERSION: a newer or foreign file; nothing was written.
  * TOON_NOT_FOUND (with TOON_OPEN_NO_CREATE), TOON_INVALID, TOON_IO,
@@ -565,8 +571,8 @@ typedef void toon_finding_fn(void *arg, int64_t offset, const char *text);
 /*
  * Reads every byte of the store in `dir` and writes nothing. TOON_OK: sound
  * (a torn end is not damage). TOON_CORRUPT: damaged, the report says how
- * badly and is filled. TOON_LOCKED: a process has it open. Callbacks may be
- * NULL.
+ * badly and is filled. Of a store that a process has open: as it stood at
+ * some moment of the call. Callbacks may be NULL.
  */
 TOON_API toon_err toon_check(const char *dir, toon_finding_fn *finding,
                              toon_progress_fn *progress, void *arg,
