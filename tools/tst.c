@@ -233,7 +233,9 @@ static void put_help(void) {
     }
     (void)puts("\n`tst COMMAND --help` tells more of each; `tst --version` "
                "the version.\n"
-               "While tstd or tstfs has the store open, use redis-cli or the "
+               "While tstd or tstfs has the store open, commands that read "
+               "show it as it\n"
+               "stands, batches whole; to change keys use redis-cli or the "
                "mount.\n");
     put_exit_codes();
 }

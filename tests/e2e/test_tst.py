@@ -236,13 +236,27 @@ class Tst(harness.StoreTest):
             self.tst(command, self.data, *words.get(command, []), code=FAILED)
         self.assertNotIn("db.toon", os.listdir(self.data))
 
-    def test_a_store_in_use_is_exit_3_and_the_message_helps(self):
+    def test_a_change_of_a_store_in_use_is_exit_3_and_the_message_helps(self):
         server = self.server()
-        words = {"get": ["k"], "set": ["k", "v"], "del": ["k"]}
-        for command in COMMANDS:
-            self.tst(command, server.data, *words.get(command, []), code=HELD)
+        for command, *words in (("set", "k", "v"), ("del", "k")):
+            self.tst(command, server.data, *words, code=HELD)
             for part in (server.data, str(server.process.pid), "redis-cli"):
                 self.assertIn(part, self.said)
+
+    def test_a_store_in_use_is_read_as_it_stands(self):
+        server = self.server()
+        before = sorted(os.listdir(server.data))
+        with server.client() as client:
+            for value in ("1", "2"):
+                client.mset({"a": value, "b": value})
+                self.assertEqual(self.tst("get", server.data, "a"), value.encode())
+                self.assertEqual(self.tst("ls", server.data), b"a\nb\n")
+                self.assertEqual(len(self.lines("dump", server.data)), 2)
+                (figures,) = self.lines("stat", "--json", server.data)
+                self.assertEqual((figures["keys"], figures["torn_bytes"]), (2, 0))
+                (report,) = self.lines("check", "--json", server.data)
+                self.assertEqual((report["sound"], report["live_keys"]), (True, 2))
+        self.assertEqual(sorted(os.listdir(server.data)), before)
 
     def test_a_closed_pipe_is_quiet(self):
         self.tst("set", self.data, "k", input=bytes(1000000))
