@@ -629,6 +629,7 @@ static toon_err expire_slot(toon_store *store, const toon_expiry_entry *entry,
     if (err != TOON_OK)
         return err;
     key->size = 0;
+    toon_volume_check_key(volume, entry->hash, &target.hit);
     if (!target.hit.damaged && target.hit.record.expires_ms != 0 &&
         target.hit.record.expires_ms <= entry->expires_ms &&
         toon_record_key(&target.hit.record, key)) {

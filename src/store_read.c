@@ -140,8 +140,10 @@ static toon_err each_of_hash_locked(toon_store *store,
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
         toon_hit hit;
         err = toon_volume_load(volume, payloads[i], TOON_LOOK_META, true, &hit);
-        if (err == TOON_OK)
+        if (err == TOON_OK) {
+            toon_volume_check_key(volume, hash, &hit);
             err = use(arg, volume, &hit, true);
+        }
         toon_hit_free(&hit);
     }
     return err;
@@ -155,8 +157,10 @@ toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
         toon_volume_load(volume, slot.payload, TOON_LOOK_META, false, &hit);
     if (atomic_load(&volume->generation) != generation)
         err = TOON_CONFLICT;
-    if (err == TOON_OK)
+    if (err == TOON_OK) {
+        toon_volume_check_key(volume, slot.hash, &hit);
         err = use(arg, volume, &hit, false);
+    }
     toon_hit_free(&hit);
     if (err != TOON_CONFLICT)
         return toon_confirm_read(volume, err);

@@ -186,8 +186,10 @@ static toon_err fill_order(toon_store *store, toon_key_order *order,
             toon_hit hit;
             err = toon_volume_load(volume, slots[i].payload, TOON_LOOK_META,
                                    true, &hit);
-            if (err == TOON_OK)
+            if (err == TOON_OK) {
+                toon_volume_check_key(volume, slots[i].hash, &hit);
                 err = insert_hit(order, &hit, damaged);
+            }
             toon_hit_free(&hit);
         }
     } while (err == TOON_OK && cursor != 0);

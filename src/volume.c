@@ -7,6 +7,7 @@
 #include "volume.h"
 
 #include "error.h"
+#include "key_hash.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -49,6 +50,15 @@ void toon_hit_free(toon_hit *hit) {
 toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
     const char *path = volume->log->file.path;
     toon_where where = {path, (int64_t)offset, 0};
+    toon_slice view = toon_log_view(volume->log, offset, 0);
+    char type;
+    size_t size;
+    if (toon_record_is_foreign(view, volume->log->salt, &type, &size))
+        return toon_fail(TOON_VERSION, where,
+                         "%s: the record at offset %llu is of type %c, which "
+                         "this program does not know; nothing was written: "
+                         "open the store with the newer program that wrote it",
+                         path, (unsigned long long)offset, type);
     return toon_fail(TOON_CORRUPT, where,
                      "%s: damaged record at offset %llu; run tst check", path,
                      (unsigned long long)offset);
@@ -59,8 +69,10 @@ toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
 static bool parse_line(const toon_volume *volume, toon_slice bytes,
                        size_t length, toon_look look, toon_record *out) {
     bool trusted = look == TOON_LOOK_META && length > LONG_RECORD;
-    if (trusted)
-        return toon_record_parse_trusted(bytes, out) == RECORD_OK;
+    if (trusted && toon_record_parse_trusted(bytes, out) != RECORD_OK)
+        return false;
+    if (trusted && out->expires_ms == 0)
+        return true; /* no damage can make the key seem to be gone */
     if (length > 0)
         return toon_record_parse_line(bytes, volume->log->salt, out) ==
                RECORD_OK;
@@ -120,6 +132,18 @@ toon_err toon_volume_load(const toon_volume *volume, uint64_t payload,
     return TOON_OK;
 }
 
+void toon_volume_check_key(const toon_volume *volume, uint64_t hash,
+                           toon_hit *hit) {
+    toon_buf key = {0};
+    if (hit->damaged)
+        return;
+    if (!toon_record_key(&hit->record, &key))
+        hit->damaged = !key.failed;
+    else if (toon_key_hash(toon_buf_slice(&key), volume->seed) != hash)
+        hit->damaged = true;
+    toon_buf_free(&key);
+}
+
 toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
                           uint64_t hash, toon_look look, bool gathered,
                           toon_hit *out) {
@@ -135,6 +159,7 @@ toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
         }
         if (!out->damaged && toon_record_key_is(&out->record, key))
             return TOON_OK;
+        toon_volume_check_key(volume, hash, out);
         if (out->damaged)
             damaged = (toon_hit){.payload = payloads[i], .damaged = true};
         toon_hit_free(out);

@@ -100,7 +100,8 @@ void toon_hit_free(toon_hit *hit);
 /* How far a lookup looks at a record. */
 typedef enum toon_look {
     TOON_LOOK_WHOLE, /* its value will be used: check the CRC */
-    TOON_LOOK_META,  /* not the value: long records are not read whole */
+    TOON_LOOK_META,  /* not the value: long records are not read whole, and
+                        their mode and time of change are taken unchecked */
 } toon_look;
 
 /*
@@ -116,6 +117,14 @@ toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
 /* The record of a slot, without knowing its key. Else as above. */
 toon_err toon_volume_load(const toon_volume *volume, uint64_t payload,
                           toon_look look, bool gathered, toon_hit *out);
+
+/*
+ * Is it a record that a slot of this hash can point at? If not, other bytes
+ * stand where its own stood (a page in the wrong place; or a long record, of
+ * which nobody checked the CRC): marks it as damaged.
+ */
+void toon_volume_check_key(const toon_volume *volume, uint64_t hash,
+                           toon_hit *hit);
 
 /* The offset of the record that carries the value: the record's own, or what
  * a t or r refers to. */
@@ -200,7 +209,8 @@ typedef struct toon_kept {
 uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
                              const toon_kept *kept, bool gathered);
 
-/* Names the offset: "damaged record at …". */
+/* TOON_CORRUPT, naming the offset. TOON_VERSION if what stands there is a
+ * whole record of a type that a newer program knows. */
 toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset);
 
 #endif
