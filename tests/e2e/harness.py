@@ -10,11 +10,13 @@ the largest.
 
 import ctypes
 import fcntl
+import mmap
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -39,6 +41,7 @@ TSTD = program("TSTD", "server/tstd")
 TSTFS = program("TSTFS", "fuse/tstfs")
 TST = program("TST", "tools/tst")
 BUILD = os.path.dirname(os.path.dirname(TSTD))  # meson's build directory
+SHIM = os.path.join(BUILD, "tests", "e2e", "libdisk_shim.so")
 
 
 def wait_until(condition, what):
@@ -97,6 +100,9 @@ def fuse_missing():
 
 needs_fuse = unittest.skipIf(fuse_missing(), "no mount here: " + fuse_missing())
 needs_root = unittest.skipIf(os.geteuid() != 0, "only root can do this")
+needs_shim = unittest.skipIf(
+    not os.path.exists(SHIM), "no disk shim: this build has a sanitizer"
+)
 needs_node = unittest.skipIf(not shutil.which("node"), "node is not installed")
 
 
@@ -223,6 +229,33 @@ class Server:
         """kill -9: what a crash leaves behind stays, the dead mount too."""
         self.process.kill()
         return self.wait()
+
+
+class DiskShim:
+    """disk_shim.c, and what it is told: a disk under `data` that fails its
+    syncs, or is tstd's end in the middle of a call."""
+
+    BEFORE, AFTER, HALF = range(3)  # of the call that is the last
+    WORDS = struct.Struct("=4i")  # sync_errno, syncs_failed, last_call, how
+
+    def __init__(self, path, data):
+        with open(path, "wb") as file:
+            file.write(self.WORDS.pack(0, 0, 0, 0))
+        with open(path, "r+b") as file:
+            self.words = mmap.mmap(file.fileno(), self.WORDS.size)
+        self.env = dict(
+            os.environ,
+            LD_PRELOAD=SHIM,
+            DISK_SHIM_CONTROL=path,
+            DISK_SHIM_DIR=os.path.realpath(data),
+        )
+
+    def tell(self, sync_errno=0, last_call=0, how=BEFORE):
+        self.words[:] = self.WORDS.pack(sync_errno, 0, last_call, how)
+
+    @property
+    def syncs_failed(self):
+        return self.WORDS.unpack(self.words[:])[1]
 
 
 class StoreTest(unittest.TestCase):

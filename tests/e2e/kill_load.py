@@ -88,7 +88,7 @@ class Writer:
         """A value that no other change has: its number, then filler that
         needs no escaping, some, or base64; most are short."""
         self.number += 1
-        size = self.chance.choice((5, 20, 60, 60, 300, 1500, 5000, 40000))
+        size = self.chance.choice((5, 20, 60, 60, 60, 300, 300, 1500, 5000, 30000))
         size = self.chance.randrange(size)
         filler = self.chance.choice((b"x", b'a\n"b" ', b"\xff\x00\n", "häh ".encode()))
         head = b"%s %d " % (self.name.encode(), self.number)

@@ -29,6 +29,7 @@ import kill_model
 
 CYCLES = 12 if harness.SMALL else 55
 SEED = 9
+LOG_MAX = 64 << 20  # past it the store is emptied: lives are to be short
 LINE = "kill -9 cycles: %d, acknowledged writes lost: %d"
 
 
@@ -71,6 +72,9 @@ class Killing:
         self.chance = random.Random(seed)
         self.load = kill_load.Load(seed, self.mount)
         self.flushed = kill_model.OwnKeys(b"flushed/")
+        self.shim = None  # or a disk whose calls can be the end
+        if os.path.exists(harness.SHIM):
+            self.shim = harness.DiskShim(os.path.join(self.dir, "shim"), self.data)
         self.server = None
         self.kills = 0
         self.findings = []
@@ -83,7 +87,11 @@ class Killing:
 
     def spare_server(self):
         policy = self.chance.choice(("everysec", "always"))
-        return harness.Server(self.data, self.mount, ["--appendfsync", policy])
+        server = harness.Server(self.data, self.mount, ["--appendfsync", policy])
+        if self.shim:
+            self.shim.tell()
+            server.env = self.shim.env
+        return server
 
     def start(self):
         self.deal_with_dead_mount()
@@ -101,12 +109,31 @@ class Killing:
         if self.mount and harness.is_mounted(self.mount) and self.chance.random() < 0.3:
             harness.unmount_below(self.mount)
 
-    def kill(self):
+    def die(self, within_s, calls_max=300, act=lambda: None):
+        """act() begins what is to be killed in the middle of: after a time, or
+        at one of the next calls that change files, before it, after it, or
+        with half of it done."""
         self.load.ending.set()
         if not self.server.running():
             raise Failed("tstd ended by itself\n" + self.server.output()[-4000:])
-        self.server.kill()
-        self.kills += 1
+        if self.shim and self.chance.random() < 0.5:
+            call = int(calls_max ** self.chance.random())
+            self.shim.tell(last_call=call, how=self.chance.randrange(3))
+            act()
+            self.await_end(within_s * 2)
+        else:
+            act()
+            time.sleep(self.chance.uniform(0, within_s))
+        self.server.process.kill()
+        status = self.server.wait()
+        if status not in (0, -signal.SIGKILL):
+            raise Failed("tstd ended with %d\n%s" % (status, self.server.output()[-4000:]))
+        self.kills += status != 0
+
+    def await_end(self, at_most_s):
+        end = time.monotonic() + at_most_s
+        while self.server.running() and time.monotonic() < end:
+            time.sleep(0.001)
 
     def end_load(self):
         self.load.end()
@@ -192,28 +219,35 @@ class Killing:
 
     def die_under_load(self):
         self.begin_load()
-        time.sleep(self.chance.uniform(0, 0.4))
-        self.kill()
+        time.sleep(self.chance.uniform(0, 0.2))
+        self.die(0.2)
         self.end_load()
 
     def die_in_rewrite(self):
         """A compaction under load; some get to end, and are compared alive."""
         self.begin_load()
-        started = time.monotonic()
-        with self.server.client() as client:
-            client.execute_command("BGREWRITEAOF")
-            if self.chance.random() < 0.3:
-                harness.wait_until(
-                    lambda: not client.info("persistence")["aof_rewrite_in_progress"],
-                    "the log to be rewritten",
-                )
-                self.rewrite_s = time.monotonic() - started
-                if client.info("persistence")["aof_last_bgrewrite_status"] != "ok":
-                    raise Failed("BGREWRITEAOF failed\n" + self.server.output()[-4000:])
-                self.compare_alive()
-        time.sleep(self.chance.uniform(0, 1.3 * self.rewrite_s))
-        self.kill()
+        connection = kill_load.Connection(self.server.port)
+        if self.chance.random() < 0.3:
+            self.rewrite(connection)
+            self.die(0.1)
+        else:
+            request = ("BGREWRITEAOF",)
+            self.die(1.3 * self.rewrite_s, act=lambda: connection.send([request]))
+        connection.close()
         self.end_load()
+
+    def rewrite(self, connection):
+        started = time.monotonic()
+        connection.ask("BGREWRITEAOF")
+        with self.server.client() as client:
+            harness.wait_until(
+                lambda: not client.info("persistence")["aof_rewrite_in_progress"],
+                "the log to be rewritten",
+            )
+            self.rewrite_s = time.monotonic() - started
+            if client.info("persistence")["aof_last_bgrewrite_status"] != "ok":
+                raise Failed("BGREWRITEAOF failed\n" + self.server.output()[-4000:])
+        self.compare_alive()
 
     def compare_alive(self):
         self.load.gate.hold(self.load.writers)
@@ -227,39 +261,42 @@ class Killing:
         self.begin_load()
         self.load.gate.hold(self.load.writers)
         connection = kill_load.Connection(self.server.port)
-        self.flush(connection)
+        if b"bgrewriteaof" in self.commands and self.chance.random() < 0.5:
+            connection.ask("BGREWRITEAOF")  # which FLUSHDB ends
+        before, number = b"flushed/before", b"%d" % self.kills
+        self.flushed.send({before: (number, 0)})
+        connection.send([("SET", before, number)])
+        self.read_flush_reply(connection)
+        self.flush_is_open = True
         if self.chance.random() < 0.5:
-            while self.flushed.flight:
-                self.read_flush_reply(connection)
+            self.flush(connection, number)
+            self.read_flush_replies(connection)
             self.load.forget()
             self.flush_is_open = False
             self.load.gate.release()
-            time.sleep(self.chance.uniform(0, 0.3))
+            self.die(0.3)
         else:
-            time.sleep(self.chance.uniform(0, 0.02))
-        self.kill()
-        try:
-            while self.flushed.flight:
-                self.read_flush_reply(connection)
-        except OSError:
-            pass
+            self.die(0.02, 20, act=lambda: self.flush(connection, number))
+            self.read_flush_replies(connection)
         connection.close()
         self.end_load()
 
-    def flush(self, connection):
-        if b"bgrewriteaof" in self.commands and self.chance.random() < 0.5:
-            connection.ask("BGREWRITEAOF")  # FLUSHDB cancels it
-        before, number = b"flushed/before", b"%d" % self.kills
-        self.flushed.send({before: (number, 0)})
-        self.read_flush_reply(connection, connection.send([("SET", before, number)]))
+    def flush(self, connection, number):
         after = [b"flushed/%d" % i for i in range(3)]
-        self.flush_is_open = True
         self.flushed.send(dict.fromkeys(self.flushed.view))
         for key in after:
             self.flushed.send({key: (number, 0)})
         connection.send([("FLUSHDB",)] + [("SET", key, number) for key in after])
 
-    def read_flush_reply(self, connection, _=None):
+    def read_flush_replies(self, connection):
+        try:
+            while self.flushed.flight:
+                self.read_flush_reply(connection)
+        except OSError:
+            if not self.load.ending.is_set():
+                raise
+
+    def read_flush_reply(self, connection):
         said = connection.read()
         if said != b"+OK":
             raise Failed("FLUSHDB or SET: %r" % said)
@@ -270,15 +307,8 @@ class Killing:
         written, the mount taken away."""
         self.begin_load()
         time.sleep(self.chance.uniform(0, 0.1))
-        self.load.ending.set()
         self.asked = True
-        self.server.process.send_signal(signal.SIGTERM)
-        time.sleep(self.chance.uniform(0, 0.06))
-        self.server.process.kill()
-        status = self.server.wait()
-        if status not in (0, -signal.SIGKILL):
-            raise Failed("SIGTERM: exit status %d" % status)
-        self.kills += status != 0
+        self.die(0.06, 40, act=lambda: self.server.process.send_signal(signal.SIGTERM))
         self.end_load()
 
     def die_starting(self):
@@ -289,9 +319,15 @@ class Killing:
             self.server.port = harness.free_port()
             if self.mount and not harness.is_mounted(self.mount):
                 os.makedirs(self.mount, exist_ok=True)
+            if self.shim:
+                call = self.chance.randint(0, 8)
+                self.shim.tell(last_call=call, how=self.chance.randrange(3))
             self.server.spawn()
             time.sleep(self.chance.uniform(0, 1.1 * self.start_s))
-            self.kill()
+            self.server.process.kill()
+            if self.server.wait() != -signal.SIGKILL:
+                raise Failed("no start\n" + self.server.output()[-4000:])
+            self.kills += 1
             self.check()
 
     # All of it.
@@ -305,7 +341,10 @@ class Killing:
     def cycle(self):
         self.start()
         self.verify()
-        self.chance.choice(self.ways())()
+        if os.path.getsize(os.path.join(self.data, "db.toon")) > LOG_MAX:
+            self.die_emptied()
+        else:
+            self.chance.choice(self.ways())()
         self.check()
         if self.chance.random() < 0.15:
             self.die_starting()
