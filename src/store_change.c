@@ -16,12 +16,8 @@
  * past it, copying it for each append would cost more than reading it back. */
 #define APPEND_CACHED_MAX ((size_t)64 * 1024)
 
-/* So many pieces of about one size are merged into one. */
+/* So many tiny pieces, or small ones, are merged into one. */
 enum { MERGE_RUN = 64 };
-
-/* When what was appended has outgrown the base so many times, a merge takes
- * the base in too. */
-enum { REWRITE_FACTOR = 7 };
 
 enum { MODE_MAX = 0177777, MODE_TYPE = 0170000 };
 
@@ -227,40 +223,65 @@ static toon_err write_meta(toon_store *store, const struct target *target,
 
 /* ------------------------------------------------------------------ APPEND */
 
-/* Pieces of sizes within a factor of 64 are of one class. */
-static int size_class(size_t size) {
-    int bits = 0;
-    while (size > 1) {
-        size >>= 1;
-        bits++;
-    }
-    return bits / 6;
+/*
+ * With how many of the last pieces the appended bytes are merged. 64 tiny
+ * pieces become a small one and 64 small ones a full one, which is left alone
+ * from then on: reading it costs hardly more a byte than reading one record.
+ * So a byte is written again once or, if it came in a tiny piece, twice, and
+ * there are never more than 63 tiny and 63 small pieces behind the full ones.
+ */
+static unsigned count_to_merge(const toon_fact *fact, size_t appended) {
+    if (appended > TOON_PIECE_SMALL_MAX)
+        return fact->small;
+    bool tiny = appended <= TOON_PIECE_TINY_MAX;
+    unsigned run = tiny ? fact->tiny : fact->small;
+    if (run + 1 < MERGE_RUN)
+        return 0;
+    /* What tiny ones become may be the last that a run of small ones needs. */
+    bool all = fact->small - run + 1 >= MERGE_RUN;
+    return all ? fact->small : run;
 }
 
-/*
- * Which pieces the appended bytes are merged with: those from the returned
- * index on (count: none, 0: all of them, and the value is written whole). A
- * run of 64 pieces of one class becomes one of the next, so a byte is copied
- * once for each factor of 64 that its value grows by.
- */
-static size_t merge_from(const toon_pieces *pieces, size_t appended) {
-    size_t first = pieces->count;
-    size_t merged = appended;
-    for (;;) {
-        size_t run = first;
-        int class = size_class(merged);
-        while (run > 1 && size_class(pieces->items[run - 1].size) <= class)
-            run--;
-        if (first - run + 1 < MERGE_RUN)
-            break;
-        while (first > run)
-            merged += pieces->items[--first].size;
-    }
-    size_t base = pieces->items[0].size;
-    size_t outgrown = pieces->size - base + appended;
-    if (first < pieces->count && outgrown / REWRITE_FACTOR >= base)
+/* The run at the end, of which `merged` pieces have become one, or none that
+ * belongs there. */
+static uint8_t run_after(unsigned run, unsigned merged, bool belongs) {
+    unsigned left = merged < run ? run - merged : 0;
+    if (!belongs)
         return 0;
-    return first;
+    return (uint8_t)(left < UINT8_MAX ? left + 1 : UINT8_MAX);
+}
+
+/* The pieces at the end that the appended bytes are merged with. */
+struct merge {
+    toon_pieces pieces;
+    toon_buf bytes;      /* of those and the appended ones; empty: no pieces */
+    uint64_t lines_size; /* of those pieces in the log */
+};
+
+static void free_merge(struct merge *merge) {
+    toon_pieces_free(&merge->pieces);
+    toon_buf_free(&merge->bytes);
+}
+
+static toon_err prepare_merge(toon_store *store, const struct target *target,
+                              unsigned count, toon_slice appended,
+                              struct merge *out) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    *out = (struct merge){.lines_size = 0};
+    if (count == 0)
+        return TOON_OK;
+    toon_err err = toon_volume_last_pieces(volume, &target->hit, count, true,
+                                           &out->pieces);
+    if (err != TOON_OK)
+        return err;
+    for (size_t i = 0; i < count; i++)
+        out->lines_size += out->pieces.items[i].record.size;
+    if (!toon_buf_reserve(&out->bytes, out->pieces.size + appended.size))
+        return toon_fail_memory();
+    err = toon_pieces_copy(volume, &out->pieces, out->bytes.data);
+    out->bytes.size = out->pieces.size;
+    toon_buf_append_slice(&out->bytes, appended);
+    return err;
 }
 
 static toon_blob *blob_of_append(toon_store *store, const struct target *target,
@@ -280,59 +301,64 @@ static toon_blob *blob_of_append(toon_store *store, const struct target *target,
     return blob;
 }
 
-/* The pieces from `first` on and the new bytes, as one run of bytes. */
-static toon_err merge(toon_store *store, const toon_pieces *pieces,
-                      size_t first, toon_slice bytes, toon_buf *out) {
-    size_t size = 0;
-    for (size_t i = first; i < pieces->count; i++)
-        size += pieces->items[i].size;
-    if (!toon_buf_reserve(out, size + bytes.size))
-        return toon_fail_memory();
-    toon_err err =
-        toon_pieces_copy(atomic_load(&store->volume), pieces, first, out->data);
-    out->size = size;
-    toon_buf_append_slice(out, bytes);
-    return err;
+/* The value's newest piece is the log's last record now: what was known of
+ * the value before is known of it after. */
+static void remember_append(toon_store *store, const struct target *target,
+                            const toon_fact *before, const struct merge *merge,
+                            size_t appended) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    uint64_t offset = volume->last_offset;
+    uint64_t line_size = toon_log_end(volume->log) - offset;
+    unsigned merged = (unsigned)merge->pieces.count;
+    size_t size = merge->pieces.size + appended;
+    toon_fact after = {
+        .chain_size = before->chain_size - merge->lines_size + line_size,
+        .line_size = (uint32_t)line_size,
+        .value_size = before->value_size + (uint32_t)appended,
+        .tiny = run_after(before->tiny, merged, size <= TOON_PIECE_TINY_MAX),
+        .small = run_after(before->small, merged, size <= TOON_PIECE_SMALL_MAX),
+    };
+    toon_facts_forget(volume->facts, toon_hit_value_offset(&target->hit));
+    toon_facts_put(volume->facts, offset, &after);
 }
 
 static toon_err append_piece(toon_store *store, const struct target *target,
-                             const toon_pieces *pieces, toon_slice bytes) {
-    toon_buf merged = {0};
-    toon_err err = TOON_OK;
-    size_t first = merge_from(pieces, bytes.size);
-    toon_change_plan plan =
-        plan_for(target, first == 0 ? RECORD_STRING : RECORD_APPENDED,
-                 TOON_CHANGE_APPEND);
-    plan.draft.value = bytes;
+                             const toon_fact *fact, toon_slice bytes) {
+    struct merge merge;
+    unsigned count = count_to_merge(fact, bytes.size);
+    toon_err err = prepare_merge(store, target, count, bytes, &merge);
+    uint64_t ref = toon_hit_value_offset(&target->hit);
+    if (err == TOON_OK && count > 0)
+        ref = merge.pieces.items[0].record.ref;
+    toon_change_plan plan = plan_for(
+        target, ref == 0 ? RECORD_STRING : RECORD_APPENDED, TOON_CHANGE_APPEND);
+    plan.draft.value = count > 0 ? toon_buf_slice(&merge.bytes) : bytes;
+    plan.draft.ref = ref;
     plan.draft.written_ms = toon_now_ms();
     plan.draft.expires_ms = target->hit.record.expires_ms;
-    if (first == 0)
+    if (ref == 0)
         plan.draft.mode = target->hit.record.mode;
-    if (first < pieces->count) {
-        err = merge(store, pieces, first, bytes, &merged);
-        plan.draft.value = toon_buf_slice(&merged);
-    }
-    if (first > 0)
-        plan.draft.ref = pieces->items[first - 1].offset;
-    plan.kept = plan.draft.ref;
-    plan.blob = blob_of_append(store, target, pieces->size, bytes);
+    plan.kept = ref;
+    plan.blob = blob_of_append(store, target, fact->value_size, bytes);
     if (err == TOON_OK)
         err = toon_apply_locked(store, &plan);
+    if (err == TOON_OK)
+        remember_append(store, target, fact, &merge, bytes.size);
     toon_blob_release(plan.blob);
-    toon_buf_free(&merged);
+    free_merge(&merge);
     return err;
 }
 
 /* A piece has no cell for a mode: where there is one, a second record of the
  * same batch says it again. */
 static toon_err append_with_mode(toon_store *store, const struct target *target,
-                                 const toon_pieces *pieces, toon_slice bytes) {
+                                 const toon_fact *fact, toon_slice bytes) {
     struct target grown;
     toon_meta meta = {.mode = target->hit.record.mode};
     if (meta.mode == 0)
-        return append_piece(store, target, pieces, bytes);
+        return append_piece(store, target, fact, bytes);
     toon_group group = toon_group_begin_locked(store);
-    toon_err err = append_piece(store, target, pieces, bytes);
+    toon_err err = append_piece(store, target, fact, bytes);
     if (err == TOON_OK)
         err = find_target(store, target->key, TOON_LOOK_META, &grown);
     if (err == TOON_OK) {
@@ -350,7 +376,7 @@ static toon_err append_locked(toon_store *store, toon_slice key,
                               toon_slice bytes, size_t *size) {
     static const toon_set_options plain = {0};
     struct target target;
-    toon_pieces pieces = {0};
+    toon_fact fact;
     size_t new_size = bytes.size;
     toon_err err = find_target(store, key, TOON_LOOK_META, &target);
     if (err != TOON_OK)
@@ -359,17 +385,17 @@ static toon_err append_locked(toon_store *store, toon_slice key,
         err = toon_volume_damaged(atomic_load(&store->volume),
                                   toon_payload_offset(target.hit.payload));
     } else if (target.present) {
-        err = toon_volume_pieces(atomic_load(&store->volume), &target.hit, true,
-                                 &pieces);
-        new_size += pieces.size;
-        if (err == TOON_OK)
+        err = toon_volume_measure(atomic_load(&store->volume), &target.hit,
+                                  true, &fact);
+        if (err == TOON_OK) {
+            new_size += fact.value_size;
             err = check_sizes(store, key, new_size);
+        }
         if (err == TOON_OK && bytes.size > 0)
-            err = append_with_mode(store, &target, &pieces, bytes);
+            err = append_with_mode(store, &target, &fact, bytes);
     } else {
         err = write_value(store, &target, bytes, &plain);
     }
-    toon_pieces_free(&pieces);
     toon_hit_free(&target.hit);
     if (err == TOON_OK && size != NULL)
         *size = new_size;

@@ -51,7 +51,7 @@ static toon_err blob_of_pieces(const toon_volume *volume, const toon_hit *hit,
     if (blob == NULL)
         err = toon_fail_memory();
     else
-        err = toon_pieces_copy(volume, &pieces, 0, toon_blob_data(blob));
+        err = toon_pieces_copy(volume, &pieces, toon_blob_data(blob));
     toon_pieces_free(&pieces);
     if (err == TOON_OK)
         *out = blob;
@@ -301,21 +301,6 @@ toon_err toon_read(toon_store *store, toon_slice key, void *buffer,
 
 /* -------------------------------------------------------------------- stat */
 
-static toon_err value_size(const toon_volume *volume, const toon_hit *hit,
-                           bool gathered, size_t *size) {
-    if (is_whole(&hit->record)) {
-        if (toon_record_value_size(&hit->record, size))
-            return TOON_OK;
-        return toon_volume_damaged(volume, toon_payload_offset(hit->payload));
-    }
-    toon_pieces pieces;
-    toon_err err = toon_volume_pieces(volume, hit, gathered, &pieces);
-    if (err == TOON_OK)
-        *size = pieces.size;
-    toon_pieces_free(&pieces);
-    return err;
-}
-
 static toon_err stat_hit(void *arg, const toon_volume *volume,
                          const toon_hit *hit, bool gathered) {
     toon_key_stat *stat = arg;
@@ -323,8 +308,11 @@ static toon_err stat_hit(void *arg, const toon_volume *volume,
         return toon_volume_damaged(volume, toon_payload_offset(hit->payload));
     if (hit->payload == 0 || toon_has_expired(hit->record.expires_ms))
         return TOON_NOT_FOUND;
+    toon_fact fact;
+    toon_err err = toon_volume_measure(volume, hit, gathered, &fact);
     stat->meta = toon_hit_meta(volume, hit);
-    return value_size(volume, hit, gathered, &stat->size);
+    stat->size = fact.value_size;
+    return err;
 }
 
 toon_err toon_stat_key(toon_store *store, toon_slice key, toon_key_stat *out) {

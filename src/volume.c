@@ -21,14 +21,17 @@ toon_volume *toon_volume_new(toon_log *log, uint64_t seed, uint64_t generation,
                              uint64_t keys_expected) {
     toon_volume *volume = calloc(1, sizeof *volume);
     toon_slot_map *table = toon_slot_map_new(TABLE_SHARDS, keys_expected);
-    if (volume == NULL || table == NULL) {
+    toon_facts *facts = toon_facts_new();
+    if (volume == NULL || table == NULL || facts == NULL) {
         if (table != NULL)
             toon_slot_map_free(table);
+        toon_facts_free(facts);
         free(volume);
         return NULL;
     }
     volume->log = log;
     volume->table = table;
+    volume->facts = facts;
     volume->seed = seed;
     atomic_store(&volume->generation, generation);
     return volume;
@@ -39,6 +42,7 @@ void toon_volume_free(toon_volume *volume) {
         return;
     toon_log_free(volume->log);
     toon_slot_map_free(volume->table);
+    toon_facts_free(volume->facts);
     toon_expiry_free(&volume->expiry);
     free(volume);
 }
@@ -109,16 +113,41 @@ static toon_err load_gathered(const toon_volume *volume, uint64_t offset,
     return TOON_OK;
 }
 
+/* The length of a line that is too long for a slot to tell and that was seen
+ * before; 0: not known, or soon found. */
+static size_t known_length(const toon_volume *volume, uint64_t offset) {
+    toon_fact fact;
+    toon_slice view = toon_log_view(volume->log, offset, 0);
+    size_t start = view.size < LONG_RECORD ? view.size : LONG_RECORD;
+    if (start == 0 || memchr(view.data, '\n', start) != NULL)
+        return 0;
+    return toon_facts_find(volume->facts, offset, &fact) ? fact.line_size : 0;
+}
+
+static void remember_length(const toon_volume *volume, uint64_t offset,
+                            size_t length) {
+    toon_fact fact;
+    if (length <= TOON_PAYLOAD_LENGTH_MAX || length > UINT32_MAX ||
+        toon_facts_find(volume->facts, offset, &fact))
+        return;
+    fact = (toon_fact){.line_size = (uint32_t)length};
+    toon_facts_put(volume->facts, offset, &fact);
+}
+
 /* TOON_CORRUPT without a text: the caller decides what it means. */
 static toon_err load(const toon_volume *volume, uint64_t offset, size_t length,
                      toon_look look, bool gathered, toon_hit *hit) {
     uint64_t written =
         atomic_load_explicit(&volume->log->written, memory_order_acquire);
-    if (offset < written)
-        return load_at(volume, offset, length, look, hit);
-    if (!gathered)
-        return TOON_CONFLICT;
-    return load_gathered(volume, offset, hit);
+    if (offset >= written)
+        return gathered ? load_gathered(volume, offset, hit) : TOON_CONFLICT;
+    bool given = length > 0;
+    if (!given)
+        length = known_length(volume, offset);
+    toon_err err = load_at(volume, offset, length, look, hit);
+    if (err == TOON_OK && !given && length == 0)
+        remember_length(volume, offset, hit->record.size);
+    return err;
 }
 
 toon_err toon_volume_load(const toon_volume *volume, uint64_t payload,
@@ -215,59 +244,95 @@ static void reverse(toon_pieces *pieces) {
     }
 }
 
-static toon_err measure(const toon_volume *volume, toon_pieces *pieces) {
-    for (size_t i = 0; i < pieces->count; i++) {
-        toon_piece *piece = &pieces->items[i];
-        if (!toon_record_value_size(&piece->record, &piece->size) ||
-            pieces->size + piece->size > TOON_VALUE_SIZE_LIMIT)
-            return toon_volume_damaged(volume, piece->offset);
-        pieces->size += piece->size;
+/* A piece of a value at `offset`, which a record at `above` builds on. */
+static toon_err load_piece(const toon_volume *volume, uint64_t offset,
+                           uint64_t above, toon_look look, bool gathered,
+                           toon_hit *out) {
+    *out = (toon_hit){0};
+    if (offset >= above || offset < volume->log->first)
+        return toon_volume_damaged(volume, offset);
+    toon_err err = load(volume, offset, 0, look, gathered, out);
+    if (err == TOON_OK && (carries_no_value(out->record.type) ||
+                           out->record.type == RECORD_DELETED))
+        err = TOON_CORRUPT;
+    if (err != TOON_OK)
+        toon_hit_free(out);
+    return err == TOON_CORRUPT ? toon_volume_damaged(volume, offset) : err;
+}
+
+static toon_err push_measured(const toon_volume *volume, toon_pieces *pieces,
+                              uint64_t offset, toon_hit *hit) {
+    size_t size;
+    if (!toon_record_value_size(&hit->record, &size) ||
+        pieces->size + size > TOON_VALUE_SIZE_LIMIT)
+        return toon_volume_damaged(volume, offset);
+    if (!push_piece(pieces, offset, hit))
+        return toon_fail_memory();
+    pieces->items[pieces->count - 1].size = size;
+    pieces->size += size;
+    return TOON_OK;
+}
+
+/* Walks from `offset` down, newest first. */
+static toon_err collect(const toon_volume *volume, uint64_t offset,
+                        size_t count, bool gathered, toon_pieces *out) {
+    uint64_t above = UINT64_MAX;
+    while (out->count < count) {
+        toon_hit hit;
+        toon_err err =
+            load_piece(volume, offset, above, TOON_LOOK_WHOLE, gathered, &hit);
+        if (err == TOON_OK)
+            err = push_measured(volume, out, offset, &hit);
+        if (err != TOON_OK) {
+            toon_hit_free(&hit);
+            return err;
+        }
+        if (ends_chain(hit.record.type))
+            return TOON_OK;
+        above = offset;
+        offset = hit.record.ref;
     }
     return TOON_OK;
 }
 
-/* Walks from `offset` down, newest first. Offsets only fall: it ends. */
-static toon_err collect(const toon_volume *volume, uint64_t offset,
-                        bool gathered, toon_pieces *out) {
-    uint64_t below = UINT64_MAX;
-    while (offset < below && offset >= volume->log->first &&
-           out->count < TOON_PIECES_MAX) {
-        toon_hit hit = {0};
-        toon_err err = load(volume, offset, 0, TOON_LOOK_WHOLE, gathered, &hit);
-        if (err == TOON_OK && (carries_no_value(hit.record.type) ||
-                               hit.record.type == RECORD_DELETED))
-            err = TOON_CORRUPT;
-        if (err == TOON_OK && !push_piece(out, offset, &hit))
-            err = toon_fail_memory();
-        if (err != TOON_OK) {
-            toon_hit_free(&hit);
-            return err == TOON_CORRUPT ? toon_volume_damaged(volume, offset)
-                                       : err;
-        }
-        if (ends_chain(hit.record.type))
-            return TOON_OK;
-        below = offset;
-        offset = hit.record.ref;
-    }
-    return toon_volume_damaged(volume, offset);
-}
-
-toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
-                            bool gathered, toon_pieces *out) {
+static toon_err collect_oldest_first(const toon_volume *volume,
+                                     const toon_hit *hit, size_t count,
+                                     bool gathered, toon_pieces *out) {
     *out = (toon_pieces){0};
-    toon_err err = collect(volume, toon_hit_value_offset(hit), gathered, out);
-    if (err == TOON_OK) {
+    toon_err err =
+        collect(volume, toon_hit_value_offset(hit), count, gathered, out);
+    if (err == TOON_OK)
         reverse(out);
-        err = measure(volume, out);
-    }
-    if (err != TOON_OK)
+    else
         toon_pieces_free(out);
     return err;
 }
 
+toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
+                            bool gathered, toon_pieces *out) {
+    toon_err err =
+        collect_oldest_first(volume, hit, TOON_PIECES_MAX, gathered, out);
+    if (err != TOON_OK || ends_chain(out->items[0].record.type))
+        return err;
+    err = toon_volume_damaged(volume, out->items[0].offset);
+    toon_pieces_free(out);
+    return err;
+}
+
+toon_err toon_volume_last_pieces(const toon_volume *volume, const toon_hit *hit,
+                                 size_t count, bool gathered,
+                                 toon_pieces *out) {
+    toon_err err = collect_oldest_first(volume, hit, count, gathered, out);
+    if (err != TOON_OK || out->count == count)
+        return err;
+    err = toon_volume_damaged(volume, toon_hit_value_offset(hit));
+    toon_pieces_free(out);
+    return err;
+}
+
 toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
-                          size_t first, char *out) {
-    for (size_t i = first; i < pieces->count; i++) {
+                          char *out) {
+    for (size_t i = 0; i < pieces->count; i++) {
         const toon_piece *piece = &pieces->items[i];
         if (!toon_record_value(&piece->record, out))
             return toon_volume_damaged(volume, piece->offset);
@@ -276,11 +341,87 @@ toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
     return TOON_OK;
 }
 
+/* -------------------------------------------------------------- measuring */
+
+/* One more of the pieces at the end, if all that came before it are, too. */
+static void count_piece(uint8_t *run, size_t seen, bool belongs) {
+    if (belongs && *run == seen && *run < UINT8_MAX)
+        ++*run;
+}
+
+/* Adds the piece before the `seen` ones that are in the fact already. */
+static toon_err add_to_fact(const toon_volume *volume, uint64_t offset,
+                            const toon_record *record, size_t seen,
+                            toon_fact *fact) {
+    size_t size;
+    if (!toon_record_value_size(record, &size) ||
+        fact->value_size + size > TOON_VALUE_SIZE_LIMIT)
+        return toon_volume_damaged(volume, offset);
+    count_piece(&fact->small, seen, size <= TOON_PIECE_SMALL_MAX);
+    count_piece(&fact->tiny, seen, size <= TOON_PIECE_TINY_MAX);
+    fact->value_size += (uint32_t)size;
+    fact->chain_size += record->size;
+    if (seen == 0)
+        fact->line_size = (uint32_t)record->size;
+    return TOON_OK;
+}
+
+/* `newest` is the piece at `offset`. */
+static toon_err measure_chain(const toon_volume *volume, uint64_t offset,
+                              const toon_record *newest, bool gathered,
+                              toon_fact *fact) {
+    toon_hit hit = {.record = *newest};
+    *fact = (toon_fact){0};
+    for (size_t seen = 0; seen < TOON_PIECES_MAX; seen++) {
+        bool last = ends_chain(hit.record.type);
+        uint64_t below = hit.record.ref;
+        toon_err err = add_to_fact(volume, offset, &hit.record, seen, fact);
+        toon_hit_free(&hit);
+        if (err == TOON_OK && !last)
+            err = load_piece(volume, below, offset, TOON_LOOK_META, gathered,
+                             &hit);
+        if (err != TOON_OK || last)
+            return err;
+        offset = below;
+    }
+    toon_hit_free(&hit);
+    return toon_volume_damaged(volume, offset);
+}
+
+/* Not worth remembering. */
+static bool is_soon_measured(const toon_record *record) {
+    return ends_chain(record->type) && record->size <= LONG_RECORD;
+}
+
+toon_err toon_volume_measure(const toon_volume *volume, const toon_hit *hit,
+                             bool gathered, toon_fact *out) {
+    uint64_t offset = toon_hit_value_offset(hit);
+    if (is_soon_measured(&hit->record))
+        return measure_chain(volume, offset, &hit->record, gathered, out);
+    if (toon_facts_find(volume->facts, offset, out) && out->chain_size > 0)
+        return TOON_OK;
+    toon_hit newest = {.record = hit->record};
+    toon_err err = TOON_OK;
+    if (carries_no_value(hit->record.type))
+        err = load_piece(volume, offset, toon_payload_offset(hit->payload),
+                         TOON_LOOK_META, gathered, &newest);
+    if (err == TOON_OK)
+        err = measure_chain(volume, offset, &newest.record, gathered, out);
+    if (err == TOON_OK && !is_soon_measured(&newest.record))
+        toon_facts_put(volume->facts, offset, out);
+    toon_hit_free(&newest);
+    return err;
+}
+
 /* -------------------------------------------------------------- garbage */
 
 static bool is_kept(const toon_kept *kept, uint64_t offset) {
     return offset == kept->offsets[0] || offset == kept->offsets[1] ||
            offset == kept->offsets[2];
+}
+
+static bool keeps_nothing(const toon_kept *kept) {
+    return (kept->offsets[0] | kept->offsets[1] | kept->offsets[2]) == 0;
 }
 
 uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
@@ -292,7 +433,12 @@ uint64_t toon_volume_garbage(const toon_volume *volume, uint64_t old_payload,
     uint64_t bytes = 0;
     uint64_t below = UINT64_MAX;
     while (offset != 0 && offset < below && !is_kept(kept, offset)) {
+        toon_fact fact;
         toon_hit hit = {0};
+        if (keeps_nothing(kept) &&
+            toon_facts_find(volume->facts, offset, &fact) &&
+            fact.chain_size > 0)
+            return bytes + fact.chain_size;
         toon_err err =
             load(volume, offset, length, TOON_LOOK_META, gathered, &hit);
         toon_hit_free(&hit);
@@ -393,6 +539,7 @@ void toon_volume_undo(toon_volume *volume, const toon_step *step) {
     repoint(volume, step->hash, step->payload, step->old_payload);
     count_expiring(volume, step->expires_ms, step->old_expires_ms);
     volume->last_offset = step->old_last;
+    toon_facts_forget(volume->facts, step->offset); /* it is used again */
     restore_expiry(volume, step);
     (void)atomic_fetch_sub(&volume->rows, 1);
     (void)atomic_fetch_sub(&volume->live_bytes,

@@ -12,6 +12,7 @@
 #define TOON_VOLUME_H
 
 #include "expiry.h"
+#include "facts.h"
 #include "log.h"
 #include "slot_map.h"
 
@@ -70,6 +71,7 @@ static inline uint64_t toon_payload_of_index(uint64_t stored, bool expires) {
 typedef struct toon_volume {
     toon_log *log;
     toon_slot_map *table;
+    toon_facts *facts;           /* of the log's large values */
     uint64_t seed;               /* of the key hash */
     _Atomic uint64_t generation; /* high bits of versions, never 0 */
 
@@ -144,8 +146,22 @@ static inline toon_meta toon_hit_meta(const toon_volume *volume,
                        hit->record.mode};
 }
 
-/* The pieces that make up a value, oldest first. */
-#define TOON_PIECES_MAX 1024
+/*
+ * What is to be known of the value of a hit that is not damaged: from the
+ * facts, else by a walk over its pieces, after which it is known. TOON_CORRUPT
+ * if one is damaged (not all damage shows: that is for who reads the value);
+ * else as find.
+ */
+toon_err toon_volume_measure(const toon_volume *volume, const toon_hit *hit,
+                             bool gathered, toon_fact *out);
+
+/*
+ * The pieces that make up a value, oldest first. All but the last hundred or
+ * so are full, so there are not more of them than this; a chain that is longer
+ * is damage.
+ */
+#define TOON_PIECES_MAX                                                        \
+    (TOON_VALUE_SIZE_LIMIT / (TOON_PIECE_SMALL_MAX + 1) + 256)
 
 typedef struct toon_piece {
     toon_record record;
@@ -157,17 +173,21 @@ typedef struct toon_piece {
 typedef struct toon_pieces {
     toon_piece *items; /* owned */
     size_t count;
-    size_t size; /* of the whole value */
+    size_t size; /* of all of them */
 } toon_pieces;
 
 /* Collects them. TOON_CORRUPT if one is damaged; else as find. */
 toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
                             bool gathered, toon_pieces *out);
+
+/* The same for the last `count` of them, of which there must be so many. */
+toon_err toon_volume_last_pieces(const toon_volume *volume, const toon_hit *hit,
+                                 size_t count, bool gathered, toon_pieces *out);
 void toon_pieces_free(toon_pieces *pieces);
 
-/* Writes the value from piece `first` on to `out`. TOON_CORRUPT. */
+/* Writes their bytes to `out`. TOON_CORRUPT. */
 toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
-                          size_t first, char *out);
+                          char *out);
 
 /*
  * One change of the table. Kept until its record is written, it is also how
