@@ -166,8 +166,20 @@ int file_look_locked(struct mount *m, node *n, file_facts *out) {
 
 /* -------------------------------------------------------------------- open */
 
+/* What cannot be kept is refused at once: many programs look at no error of
+ * close(2). */
+static int check_writable(const struct mount *m) {
+    toon_stats stats;
+    m->store.ops->figures(m->store.store, &stats);
+    return stats.read_only ? EROFS : 0;
+}
+
 int file_create_locked(struct mount *m, node *n, mode_t mode) {
     assert(n->content == NULL);
+    int error = check_writable(m);
+    if (error != 0) {
+        return error;
+    }
     content *c = calloc(1, sizeof(*c));
     if (c == NULL) {
         return ENOMEM;
@@ -281,12 +293,15 @@ int file_open_locked(struct mount *m, node *n, int flags) {
     bool detached = n->detached;
     bool gone = n->unlinked && n->content == NULL;
     inodes_unlock(&m->inodes);
-    bool rewrites =
-        (flags & O_ACCMODE) != O_RDONLY && (flags & (O_TRUNC | O_APPEND)) != 0;
+    bool writes = (flags & O_ACCMODE) != O_RDONLY;
+    bool rewrites = writes && (flags & (O_TRUNC | O_APPEND)) != 0;
     if (gone || (detached && !rewrites)) {
         return ESTALE;
     }
-    int error = open_existing(m, n, flags);
+    int error = writes ? check_writable(m) : 0;
+    if (error == 0) {
+        error = open_existing(m, n, flags);
+    }
     if (error == 0) {
         n->content->handles++;
         inodes_hold_node(&m->inodes, n);
@@ -399,6 +414,11 @@ static int check_room(const struct mount *m, const content *c, size_t size) {
     size_t limit = m->options.value_size_max != 0 ? m->options.value_size_max
                                                   : TOON_VALUE_SIZE_LIMIT;
     size_t now = buffer_size(&c->bytes);
+    toon_stats stats;
+    m->store.ops->figures(m->store.store, &stats);
+    if (stats.read_only) {
+        return EROFS;
+    }
     if (size > limit) {
         return EFBIG;
     }
@@ -413,12 +433,9 @@ static int check_room(const struct mount *m, const content *c, size_t size) {
         (uint64_t)fs.f_bavail * fs.f_frsize < new_bytes) {
         return ENOSPC;
     }
-    if (m->options.store_size_max != 0) {
-        toon_stats stats;
-        m->store.ops->figures(m->store.store, &stats);
-        if (stats.log_bytes + new_bytes > m->options.store_size_max) {
-            return ENOSPC;
-        }
+    if (m->options.store_size_max != 0 &&
+        stats.log_bytes + new_bytes > m->options.store_size_max) {
+        return ENOSPC;
     }
     return 0;
 }
