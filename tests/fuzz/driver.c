@@ -1,9 +1,9 @@
 /*
  * driver.c - runs a fuzz target without libFuzzer: over every seed file, then
  * over random changes of them, a number of times that does not depend on the
- * clock.
+ * clock. An input that takes long ends the program by SIGALRM.
  *
- * usage: driver SEED_DIRECTORY [RUNS]
+ * usage: driver RUNS SEED_DIRECTORY...
  *
  * Knows files and random numbers; must never know what is fuzzed.
  */
@@ -13,10 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { INPUT_MAX = 4096, SEEDS_MAX = 256, RUNS_DEFAULT = 200000 };
+enum {
+    INPUT_MAX = 16 * 1024,
+    SEEDS_MAX = 512,
+    SECONDS_MAX = 60, /* for one input */
+    SMALL = 8,        /* with TOON_SMALL: so many times fewer */
+};
 
 struct seed {
     uint8_t bytes[INPUT_MAX];
@@ -50,6 +56,16 @@ static void load_seeds(const char *dir) {
     }
     if (listing != NULL)
         (void)closedir(listing);
+}
+
+/* Names come in any order: the same random numbers have to meet the same
+ * seeds. */
+static int compare_seeds(const void *a, const void *b) {
+    const struct seed *first = a;
+    const struct seed *second = b;
+    if (first->size != second->size)
+        return first->size < second->size ? -1 : 1;
+    return memcmp(first->bytes, second->bytes, first->size);
 }
 
 static void change(struct seed *input) {
@@ -93,19 +109,23 @@ static void run(const struct seed *input) {
         exit(1);
     memcpy(copy, input->bytes, input->size);
     uint8_t *exact = realloc(copy, input->size > 0 ? input->size : 1);
+    (void)alarm(SECONDS_MAX);
     (void)LLVMFuzzerTestOneInput(exact ? exact : copy, input->size);
     free(exact ? exact : copy);
 }
 
 int main(int argc, char **argv) {
     static struct seed input;
-    long runs = argc > 2 ? strtol(argv[2], NULL, 10) : RUNS_DEFAULT;
-    if (argc > 1)
-        load_seeds(argv[1]);
+    long runs = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+    for (int i = 2; i < argc; i++)
+        load_seeds(argv[i]);
     if (seed_count == 0) {
-        (void)fprintf(stderr, "usage: %s SEED_DIRECTORY [RUNS]\n", argv[0]);
+        (void)fprintf(stderr, "usage: %s RUNS SEED_DIRECTORY...\n", argv[0]);
         return 2;
     }
+    qsort(seeds, seed_count, sizeof seeds[0], compare_seeds);
+    if (getenv("TOON_SMALL") != NULL)
+        runs /= SMALL;
     for (size_t i = 0; i < seed_count; i++)
         run(&seeds[i]);
     for (long i = 0; i < runs; i++) {

@@ -6,20 +6,8 @@
  * The first byte chooses in which pieces the rest arrives. The requests must
  * be the same as if it had come at once.
  */
+#include "common.h"
 #include "resp.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(what)                                                            \
-    do {                                                                       \
-        if (!(what)) {                                                         \
-            (void)fprintf(stderr, "line %d: %s\n", __LINE__, #what);           \
-            abort();                                                           \
-        }                                                                      \
-    } while (0)
 
 /* What a stream came to: its requests, mixed into a number, and its end. */
 typedef struct outcome {
@@ -35,15 +23,11 @@ static void mix(outcome *o, const char *bytes, size_t size) {
             (o->digest ^ (unsigned char)bytes[i]) * UINT64_C(1099511628211);
 }
 
-/* The sanitizers see a byte too many in a block of exact size. */
 static resp_outcome parse_copy(resp *p, const uint8_t *bytes, size_t size,
                                outcome *o, size_t *used) {
-    char *copy = malloc(size ? size : 1);
+    char *copy = fuzz_copy(bytes, size);
     resp_outcome end;
 
-    CHECK(copy != NULL);
-    if (size > 0)
-        memcpy(copy, bytes, size);
     end = resp_parse(p, toon_bytes(copy, size), used);
     for (size_t i = 0; end == RESP_DONE && i < p->argc; i++)
         mix(o, p->argv[i].data, p->argv[i].size);
