@@ -314,9 +314,15 @@ static toon_err read_line(struct replay *replay) {
     toon_slice view = toon_log_view(log, replay->at, 0);
     if (view.data[0] == '#')
         return read_mark(replay, view);
-    if (toon_record_parse(view, log->salt, &record) != RECORD_OK ||
-        (record.ref != 0 &&
-         (record.ref >= replay->at || record.ref < log->first)))
+    if (toon_record_parse(view, log->salt, &record) != RECORD_OK) {
+        char type;
+        size_t size;
+        return toon_record_is_foreign(view, log->salt, &type, &size)
+                   ? toon_volume_damaged(replay->volume, replay->at)
+                   : TOON_NOT_FOUND;
+    }
+    if (record.ref != 0 &&
+        (record.ref >= replay->at || record.ref < log->first))
         return TOON_NOT_FOUND;
     if (!push_batch(replay, &record))
         return toon_fail_memory();
@@ -367,8 +373,7 @@ static toon_err replay_tail(struct replay *replay) {
         replay->durable = mark;
     if (replay->valid_end < replay->durable) {
         uint64_t bad = replay->at < end ? replay->at : replay->valid_end;
-        (void)toon_volume_damaged(replay->volume, bad);
-        return TOON_CORRUPT;
+        return toon_volume_damaged(replay->volume, bad);
     }
     return TOON_OK;
 }
@@ -494,6 +499,9 @@ static toon_err finish(const toon_dir *dir, bool read_only,
     toon_log *log = replay->volume->log;
     recovery->replayed = replay->records;
     recovery->torn_bytes = atomic_load(&log->written) - replay->valid_end;
+    uint64_t rows = atomic_load(&replay->volume->rows);
+    if (log->row_hint > rows)
+        recovery->missing_rows = log->row_hint - rows;
     if (recovery->torn_bytes > 0 && read_only) {
         atomic_store(&log->written, replay->valid_end);
         log->allocated = replay->valid_end;
@@ -550,10 +558,30 @@ fail:
     return err;
 }
 
+toon_err toon_log_missing(const toon_dir *dir) {
+    toon_file index;
+    toon_err err = toon_file_open(dir, TOON_INDEX_NAME, O_RDONLY, &index);
+    toon_file_close(&index);
+    toon_where where = {dir->path, -1, 0};
+    if (err == TOON_NOT_FOUND)
+        return toon_fail(TOON_NOT_FOUND, where, "there is no store in %s",
+                         dir->path);
+    if (err != TOON_OK)
+        return err;
+    return toon_fail(TOON_CORRUPT, where,
+                     "%s: the index " TOON_INDEX_NAME
+                     " is there, but the log " TOON_LOG_NAME
+                     " is missing; nothing was written: put the log back, or "
+                     "take the index away too to begin with an empty store",
+                     dir->path);
+}
+
 static toon_err recover_once(const toon_dir *dir, bool read_only,
                              toon_volume **out, toon_recovery *recovery) {
     toon_log *log;
     toon_err err = toon_log_open(dir, TOON_LOG_NAME, read_only, &log);
+    if (err == TOON_NOT_FOUND)
+        return toon_log_missing(dir);
     if (err != TOON_OK)
         return err;
     err = toon_log_require_map(log);

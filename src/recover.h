@@ -13,10 +13,11 @@
 
 typedef struct toon_recovery {
     bool index_used;
-    uint64_t replayed;   /* records read from the log's tail */
-    uint64_t torn_bytes; /* cut off (read-only: passed over) */
-    bool is_written;     /* read-only: another process has the store open */
-    char kept[32];       /* name of the file that holds them; "": all zeros */
+    uint64_t replayed;     /* records read from the log's tail */
+    uint64_t torn_bytes;   /* cut off (read-only: passed over) */
+    uint64_t missing_rows; /* the header counts so many more than there are */
+    bool is_written;       /* read-only: another process has the store open */
+    char kept[32];         /* name of the file that holds them; "": all zeros */
 } toon_recovery;
 
 /*
@@ -30,6 +31,10 @@ typedef struct toon_recovery {
  */
 toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
                       toon_recovery *recovery);
+
+/* Where there is no log: TOON_NOT_FOUND, or if there was one, as an index
+ * tells, TOON_CORRUPT: an empty log must not take its place unasked. */
+toon_err toon_log_missing(const toon_dir *dir);
 
 /* Makes an empty log in place of whatever is there: written aside, synced,
  * renamed, the directory synced. *renamed tells, also on failure, whether the

@@ -175,9 +175,22 @@ static void say(const toon_store *store, toon_message_level level,
         store->options.message(store->options.message_arg, level, text);
 }
 
+static void report_missing(const toon_store *store,
+                           const toon_recovery *recovery) {
+    char text[400];
+    if (recovery->missing_rows == 0)
+        return;
+    (void)snprintf(text, sizeof text,
+                   "%s: when the store was last closed its log had %" PRIu64
+                   " rows more than now; run tst check",
+                   store->dir.path, recovery->missing_rows);
+    say(store, TOON_WARNING, text);
+}
+
 static void report(const toon_store *store, const toon_recovery *recovery) {
     char text[400];
     bool read_only = (store->options.flags & TOON_OPEN_READ_ONLY) != 0;
+    report_missing(store, recovery);
     if (recovery->torn_bytes == 0)
         return;
     (void)snprintf(
@@ -210,7 +223,7 @@ static toon_err require_log(const toon_dir *dir) {
     toon_file file;
     toon_err err = toon_file_open(dir, TOON_LOG_NAME, O_RDONLY, &file);
     toon_file_close(&file);
-    return err;
+    return err == TOON_NOT_FOUND ? toon_log_missing(dir) : err;
 }
 
 static toon_err open_files(toon_store *store, const char *path) {

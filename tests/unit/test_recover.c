@@ -1,4 +1,5 @@
 /* test_recover.c - opening after crashes, over torn ends and damage. */
+#include "crc32c.h"
 #include "fixture.h"
 #include "record.h"
 
@@ -493,6 +494,197 @@ static void foreign_files_are_refused_untouched(void **state) {
     assert_value(self, "a", "1");
 }
 
+/* Each version but ours is named, and nothing is written. */
+static void an_unknown_version_is_refused_and_named(void **state) {
+    struct fixture *self = *state;
+    static const unsigned char versions[] = {0, 1, 3, 4, 6, 255};
+    size_t size;
+    put(self, "a", "1");
+    close_store(self);
+    char *log = slurp(self, "db.toon", &size);
+    for (size_t i = 0; i < sizeof versions; i++) {
+        char text[32];
+        log[8] = (char)versions[i];
+        assert_refused(self, log, size, TOON_VERSION);
+        assert_int_equal(toon_last_error()->offset, 8);
+        (void)snprintf(text, sizeof text, "version %d", versions[i]);
+        assert_non_null(strstr(toon_last_error()->text, text));
+    }
+    log[8] = 2;
+    log[11] = 1;
+    assert_refused(self, log, size, TOON_VERSION);
+    free(log);
+}
+
+/* A line with a right CRC, made from what stands behind `salt=`. */
+static size_t add_line(const struct fixture *self, const char *text) {
+    size_t size;
+    char line[200];
+    char *log = slurp(self, "db.toon", &size);
+    uint32_t salt = (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
+    uint32_t crc = toon_crc32c(salt, text, strlen(text));
+    int more = snprintf(line, sizeof line, "%s%08x\n", text, crc);
+    log = realloc(log, size + (size_t)more);
+    assert_non_null(log);
+    memcpy(log + size, line, (size_t)more);
+    spill(self, "db.toon", log, size + (size_t)more);
+    free(log);
+    return size;
+}
+
+/* A whole record that we cannot read was written by a newer program. */
+static void a_reserved_type_is_a_version_and_no_torn_end(void **state) {
+    struct fixture *self = *state;
+    static const char types[] = "lhmgG";
+    put(self, "a", "1");
+    close_store(self);
+    for (size_t i = 0; i < sizeof types - 1; i++) {
+        struct crash crash;
+        char line[64], text[64];
+        crash_now(self, &crash);
+        (void)snprintf(line, sizeof line, "k[5]: YQ==,Yg==,1732300000000,0,%c",
+                       types[i]);
+        size_t at = add_line(&crash.copy, line);
+        size_t size = log_size(&crash.copy);
+        assert_int_equal(try_open(&crash.copy), TOON_VERSION);
+        assert_int_equal(toon_last_error()->offset, at);
+        (void)snprintf(text, sizeof text, "type %c", types[i] | 0x20);
+        assert_non_null(strstr(toon_last_error()->text, text));
+        crash.copy.options.flags = TOON_OPEN_READ_ONLY;
+        assert_int_equal(try_open(&crash.copy), TOON_VERSION);
+        assert_int_equal(log_size(&crash.copy), size);
+        assert_false(file_exists(&crash.copy, "db.toon.torn-1"));
+        crash_over(&crash);
+    }
+}
+
+static void a_log_that_is_gone_is_not_begun_anew(void **state) {
+    struct fixture *self = *state;
+    put(self, "a", "1");
+    close_store(self);
+    remove_file(self, "db.toon");
+    assert_int_equal(try_open(self), TOON_CORRUPT);
+    assert_false(file_exists(self, "db.toon"));
+    self->options.flags = TOON_OPEN_NO_CREATE;
+    assert_int_equal(try_open(self), TOON_CORRUPT);
+    self->options.flags = TOON_OPEN_READ_ONLY;
+    assert_int_equal(try_open(self), TOON_CORRUPT);
+    self->options.flags = 0;
+    remove_file(self, "db.toon.idx");
+    assert_ok(try_open(self));
+    assert_absent(self, "a");
+}
+
+/* The header's count is no authority, but a reason to say something. */
+static void rows_that_the_header_counts_and_nobody_has_are_told(void **state) {
+    struct fixture *self = *state;
+    struct crash crash;
+    char path[128];
+    put(self, "a", "1");
+    size_t size = log_size(self);
+    put(self, "b", "2");
+    close_store(self);
+    crash_now(self, &crash);
+    remove_file(&crash.copy, "db.toon.idx");
+    path_of(&crash.copy, "db.toon", path);
+    assert_int_equal(truncate(path, (off_t)size), 0);
+    assert_ok(try_open(&crash.copy));
+    assert_non_null(strstr(crash.text, "1 rows more"));
+    assert_value(&crash.copy, "a", "1");
+    crash_over(&crash);
+}
+
+/* ------------------------------------- records that nobody reads as a whole */
+
+static bool count_key(void *arg, toon_slice key, const toon_key_stat *stat) {
+    (void)key;
+    (void)stat;
+    ++*(size_t *)arg;
+    return true;
+}
+
+/* Of a long record, looks at its meta data do not check the CRC: its key and
+ * whether it is gone are made sure of in other ways. */
+static void damage_of_a_long_record_neither_hides_nor_invents(void **state) {
+    struct fixture *self = *state;
+    toon_range_options all = {.limit = 0};
+    toon_key_stat stat;
+    size_t at = log_size(self), size, listed = 0, scanned = 0;
+    uint64_t cursor = 0;
+    char *long_text = calloc(1, 40000);
+    assert_non_null(long_text);
+    memset(long_text, 'x', 39999);
+    put(self, "long", long_text);
+    free(long_text);
+    put(self, "z", "");
+    close_store(self);
+    char *log = slurp(self, "db.toon", &size);
+    log[at] = 'k'; /* "kong" */
+    spill(self, "db.toon", log, size);
+    reopen(self);
+    assert_int_equal(toon_stat_key(self->store, toon_str("long"), &stat),
+                     TOON_CORRUPT);
+    assert_absent(self, "kong");
+    assert_ok(toon_range(self->store, &all, count_key, &listed));
+    assert_ok(toon_scan(self->store, &cursor, NULL, count_key, &scanned));
+    assert_int_equal(listed, 1);
+    assert_int_equal(scanned, 1);
+    close_store(self);
+    log[at] = 'l';
+    char *expiry = memmem(log + at, size - at, ",0,s", 4);
+    assert_non_null(expiry);
+    expiry[1] = '1'; /* expired for long */
+    spill(self, "db.toon", log, size);
+    free(log);
+    reopen(self);
+    assert_int_equal(toon_stat_key(self->store, toon_str("long"), &stat),
+                     TOON_CORRUPT);
+}
+
+/* Pages may come to lie in each other's place with all their lines whole: a
+ * slot knows whose record it points at. */
+static void a_record_in_anothers_place_is_damage(void **state) {
+    struct fixture *self = *state;
+    struct crash crash;
+    toon_value value;
+    size_t a = log_size(self), size;
+    put(self, "a", "1");
+    size_t b = log_size(self);
+    put(self, "b", "2");
+    close_store(self);
+    crash_now(self, &crash);
+    char *log = slurp(self, "db.toon", &size);
+    char line[100];
+    assert_true(b - a < sizeof line);
+    memcpy(line, log + a, b - a);
+    memmove(log + a, log + b, b - a);
+    memcpy(log + b, line, b - a);
+    spill(&crash.copy, "db.toon", log, size);
+    free(log);
+    /* The last record is another: an index that tells so is not believed. */
+    toon_err err = try_open(&crash.copy);
+    assert_ok(err);
+    assert_value(&crash.copy, "a", "1");
+    assert_ok(toon_close(crash.copy.store));
+    crash.copy.store = NULL;
+    crash_over(&crash);
+    reopen(self);
+    put(self, "c", "3");
+    close_store(self);
+    log = slurp(self, "db.toon", &size);
+    memcpy(line, log + a, b - a);
+    memmove(log + a, log + b, b - a);
+    memcpy(log + b, line, b - a);
+    spill(self, "db.toon", log, size);
+    free(log);
+    reopen(self);
+    assert_int_equal(toon_get(self->store, toon_str("a"), &value),
+                     TOON_CORRUPT);
+    assert_int_equal(toon_get(self->store, toon_str("b"), &value),
+                     TOON_CORRUPT);
+    assert_value(self, "c", "3");
+}
+
 static void the_whole_log_of_the_format_page_opens(void **state) {
     static const char text[] =
         "# toonstore log: key[n]: value,written_ms,expires_ms,type+crc32c; "
@@ -590,6 +782,12 @@ int main(void) {
         STORE_TEST(an_index_from_the_past_is_completed_from_the_tail),
         STORE_TEST(the_ancestors_reader_finds_the_live_rows),
         STORE_TEST(foreign_files_are_refused_untouched),
+        STORE_TEST(an_unknown_version_is_refused_and_named),
+        STORE_TEST(a_reserved_type_is_a_version_and_no_torn_end),
+        STORE_TEST(a_log_that_is_gone_is_not_begun_anew),
+        STORE_TEST(rows_that_the_header_counts_and_nobody_has_are_told),
+        STORE_TEST(damage_of_a_long_record_neither_hides_nor_invents),
+        STORE_TEST(a_record_in_anothers_place_is_damage),
         STORE_TEST(the_whole_log_of_the_format_page_opens),
         STORE_TEST(leftovers_of_a_swap_are_removed),
         STORE_TEST(clearing_starts_a_new_log_that_survives),
