@@ -470,6 +470,7 @@ static toon_err confirm_snapshot(const toon_dir *dir, struct replay *replay,
     if (!recovery->is_written)
         return TOON_OK;
     recovery->torn_bytes = 0; /* it is being written */
+    recovery->missing_rows = 0;
     return confirm_replayed(replay);
 }
 
