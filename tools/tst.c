@@ -71,6 +71,16 @@ static const command commands[] = {
      "Examples:\n"
      "  tst check ./data\n"
      "  tst check --quiet ./data && cp -a ./data /backup/\n"},
+    {"compact", "", "qj", 0, 0, tst_compact,
+     "give back the space of what was overwritten",
+     "Writes what is live to a new log, which then takes the old one's place.\n"
+     "It needs room for the new log beside the old. On a terminal a progress\n"
+     "bar shows how far it is. If it is interrupted, the old log is there as\n"
+     "before. The store of a server that runs is compacted by\n"
+     "`redis-cli BGREWRITEAOF`, and by itself.\n\n"
+     "Examples:\n"
+     "  tst compact ./data\n"
+     "  tst compact --json ./data | jq .bytes_gained\n"},
     {"dump", "[PREFIX|GLOB]", "", 0, 1, tst_dump, "write all keys as JSON",
      "One line for each live key, in byte order:\n"
      "  "
@@ -137,7 +147,8 @@ static const char *text_of(toon_err err) {
 int tst_failed(const tst_args *args, toon_err err) {
     const char *text = text_of(err);
     if (err == TOON_LOCKED) {
-        tst_say("%s (redis-cli, its mount)", text);
+        tst_say("%s (%s)", text,
+                args->instead != NULL ? args->instead : "redis-cli, its mount");
     } else if (text == toon_strerror(err)) {
         tst_say("%s: %s", args->dir, text);
     } else {
@@ -170,6 +181,7 @@ int tst_open(const tst_args *args, unsigned flags, toon_store **out) {
         .flags = flags,
         .sync = TOON_SYNC_NO, /* toon_close() syncs */
         .cache_policy = TOON_CACHE_NONE,
+        .compact_garbage = 100, /* a short visit begins nothing long */
         .message = show_message,
     };
     toon_err err = toon_open(args->dir, &opening, out);
@@ -228,7 +240,7 @@ static void put_help(void) {
                "after it.\n\n"
                "Commands:");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-        (void)printf("  %-5s DIR %-14s %s\n", commands[i].name,
+        (void)printf("  %-7s DIR %-14s %s\n", commands[i].name,
                      commands[i].words, commands[i].what);
     }
     (void)puts("\n`tst COMMAND --help` tells more of each; `tst --version` "

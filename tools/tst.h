@@ -24,7 +24,8 @@ typedef struct tst_args {
     const char *dir;
     char **words; /* what follows DIR */
     int word_count;
-    int64_t expire_s; /* 0: not given */
+    int64_t expire_s;    /* 0: not given */
+    const char *instead; /* of tst, while a server has the store; or NULL */
     bool if_absent, if_present, json, list_long, newline, quiet, zero;
 } tst_args;
 
@@ -35,6 +36,7 @@ int tst_del(const tst_args *args);
 int tst_ls(const tst_args *args);
 int tst_stat(const tst_args *args);
 int tst_check(const tst_args *args);
+int tst_compact(const tst_args *args);
 int tst_dump(const tst_args *args);
 
 /* Opens the store; flags as in toon_options. An exit code. */
@@ -51,6 +53,21 @@ int tst_failed(const tst_args *args, toon_err err);
 int tst_key_failed(const tst_args *args, toon_err err, toon_slice key);
 
 void tst_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ------------------------------------------------------------ progress bar */
+
+/* For a call of the store that takes its time: on a terminal, unless --quiet,
+ * a bar with the rate and the time left. */
+typedef struct tst_bar {
+    bool wanted, drawn;
+    int64_t started_ms;
+} tst_bar;
+
+tst_bar tst_bar_begin(const tst_args *args);
+/* `done` of `total` bytes. */
+void tst_bar_draw(tst_bar *bar, uint64_t done, uint64_t total);
+/* Before anything else is written, and at the end. */
+void tst_bar_clear(tst_bar *bar);
 
 /* ------------------------------------------------------------ bytes as text */
 

@@ -6,33 +6,17 @@
 #include "tst.h"
 
 #include <inttypes.h>
-#include <time.h>
-#include <unistd.h>
 
 /* -------------------------------------------------------------------- stat */
 
-/* One list makes both forms; each figure is a uint64_t of toon_stats. */
-#define STORE_FIGURES(X)                                                       \
-    X(keys, "keys")                                                            \
-    X(keys_expiring, "  with an expiry")                                       \
-    X(rows, "rows in the log")                                                 \
-    X(row_base, "number of the first row")                                     \
-    X(log_bytes, "bytes of the log")                                           \
-    X(live_bytes, "  that live keys need, about")                              \
-    X(torn_bytes, "  torn off its end")                                        \
-    X(table_bytes, "bytes of the key table")
+/* One list makes both forms. */
+typedef struct figure {
+    const char *name, *text;
+    uint64_t number;
+} figure;
 
-static void put_store_stat(const tst_args *args, const toon_stats *stats) {
-    const struct {
-        const char *name, *text;
-        uint64_t number;
-    } figures[] = {
-
-#define FIGURE(name, text) {#name, text, stats->name},
-        STORE_FIGURES(FIGURE)
-#undef FIGURE
-    };
-    size_t count = sizeof figures / sizeof figures[0];
+static void put_figures(const tst_args *args, const figure *figures,
+                        size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (args->json) {
             (void)printf("%s\"%s\":%" PRIu64, i == 0 ? "{" : ",",
@@ -45,6 +29,27 @@ static void put_store_stat(const tst_args *args, const toon_stats *stats) {
     if (args->json) {
         (void)fputs("}\n", stdout);
     }
+}
+
+static void put_store_stat(const tst_args *args, const toon_stats *stats) {
+    uint64_t dead = stats->log_bytes > stats->live_bytes
+                        ? stats->log_bytes - stats->live_bytes
+                        : 0;
+    uint64_t percent = dead == 0 ? 0 : dead * 100 / stats->log_bytes;
+    const figure figures[] = {
+        {"keys", "keys", stats->keys},
+        {"keys_expiring", "  with an expiry", stats->keys_expiring},
+        {"rows", "rows in the log", stats->rows},
+        {"row_base", "number of the first row", stats->row_base},
+        {"log_bytes", "bytes of the log", stats->log_bytes},
+        {"live_bytes", "  that live keys need, about", stats->live_bytes},
+        {"dead_bytes", "  that are dead, about", dead},
+        {"garbage_percent", "  dead, in percent", percent},
+        {"indexed_bytes", "  that the index covers", stats->indexed_bytes},
+        {"torn_bytes", "  torn off its end", stats->torn_bytes},
+        {"table_bytes", "bytes of the key table", stats->table_bytes},
+    };
+    put_figures(args, figures, sizeof figures / sizeof figures[0]);
 }
 
 static void put_time(const char *name, int64_t ms) {
@@ -102,41 +107,19 @@ int tst_stat(const tst_args *args) {
 
 typedef struct checking {
     const tst_args *args;
-    bool bar;           /* a progress bar stands on standard error */
-    uint64_t findings;  /* so far */
-    int64_t started_ms; /* for the estimate */
+    tst_bar bar;
+    uint64_t findings; /* so far */
 } checking;
 
-static void clear_bar(const checking *check) {
-    if (check->bar) {
-        (void)fputs("\r\033[K", stderr);
-    }
-}
-
-/* Not for what is over in a moment. */
 static void show_progress(void *arg, uint64_t done, uint64_t total) {
-    enum { CELLS = 30 };
-
-    const checking *check = arg;
-    double spent_s = (double)(tst_now_ms() - check->started_ms) / 1000;
-    if (!check->bar || done == 0 || spent_s < 0.5) {
-        return;
-    }
-    double part = (double)done / (double)total;
-    char cells[CELLS + 1];
-    for (int i = 0; i < CELLS; i++) {
-        cells[i] = (double)i < part * CELLS ? '#' : '.';
-    }
-    cells[CELLS] = '\0';
-    (void)fprintf(stderr, "\r[%s] %3.0f %% of %.1f MiB, %.0f s left\033[K",
-                  cells, part * 100, (double)total / (1024 * 1024),
-                  spent_s / part - spent_s);
+    checking *check = arg;
+    tst_bar_draw(&check->bar, done, total);
 }
 
 static void put_finding(void *arg, int64_t offset, const char *text) {
     checking *check = arg;
     check->findings++;
-    clear_bar(check);
+    tst_bar_clear(&check->bar);
     if (check->args->json) {
         (void)fputs(check->findings == 1 ? "{\"findings\":[{" : ",{", stdout);
         if (offset >= 0) {
@@ -190,15 +173,11 @@ static void put_report_json(const checking *check,
 }
 
 int tst_check(const tst_args *args) {
-    checking check = {
-        .args = args,
-        .bar = !args->quiet && isatty(STDERR_FILENO) == 1,
-        .started_ms = tst_now_ms(),
-    };
+    checking check = {.args = args, .bar = tst_bar_begin(args)};
     toon_check_report report = {0};
     toon_err err =
         toon_check(args->dir, put_finding, show_progress, &check, &report);
-    clear_bar(&check);
+    tst_bar_clear(&check.bar);
     bool sound = err == TOON_OK;
     if (err == TOON_NOT_FOUND) {
         tst_say("%s: there is no store", args->dir);
