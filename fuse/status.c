@@ -13,6 +13,7 @@
 struct figures {
     toon_stats store;
     uint64_t nodes, keys_not_shown, queued, told;
+    uint64_t compacting, read_only; /* of `store`, as numbers */
 };
 
 /* One line of a file: its name and where its value lies. */
@@ -21,12 +22,14 @@ struct line {
     size_t offset;
 };
 
+#define OWN_LINE(field)                                                        \
+    { #field, offsetof(struct figures, field) }
 #define STORE_LINE(field)                                                      \
     { #field, offsetof(struct figures, store.field) }
 
 static const struct line status_lines[] = {
-    {"keys_not_shown", offsetof(struct figures, keys_not_shown)},
-    {"nodes", offsetof(struct figures, nodes)},
+    OWN_LINE(keys_not_shown),
+    OWN_LINE(nodes),
     {"notices_queued", offsetof(struct figures, queued)},
     {"notices_told", offsetof(struct figures, told)},
     STORE_LINE(keys),
@@ -35,6 +38,8 @@ static const struct line status_lines[] = {
     STORE_LINE(unsynced_bytes),
     STORE_LINE(changes),
     STORE_LINE(cache_bytes),
+    OWN_LINE(compacting),
+    OWN_LINE(read_only),
     {NULL, 0},
 };
 
@@ -47,6 +52,13 @@ static const struct line info_lines[] = {
     STORE_LINE(live_bytes),
     STORE_LINE(changes),
     STORE_LINE(syncs),
+    STORE_LINE(indexed_bytes),
+    STORE_LINE(checkpoints),
+    OWN_LINE(compacting),
+    STORE_LINE(compact_done),
+    STORE_LINE(compact_total),
+    STORE_LINE(compactions),
+    OWN_LINE(read_only),
     STORE_LINE(cache_hits),
     STORE_LINE(cache_misses),
     STORE_LINE(cache_bytes),
@@ -143,6 +155,8 @@ static bool count_hidden(void *arg, toon_slice key, const toon_key_stat *stat) {
 
 static void take_figures(struct mount *m, struct figures *out) {
     m->store.ops->figures(m->store.store, &out->store);
+    out->compacting = out->store.compacting;
+    out->read_only = out->store.read_only;
     struct hidden hidden = {m, 0};
     toon_range_options all = {.prefix = m->prefix};
     /* What cannot be counted is not worth failing for. */

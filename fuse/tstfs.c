@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <syslog.h>
@@ -20,7 +21,9 @@
 
 #define EXIT_USAGE      2
 #define ERROR_TEXT_SIZE 1024
-#define KIB             ((uint64_t)1024)
+#define KIB             ((uint64_t)1 << 10)
+#define MIB             ((uint64_t)1 << 20)
+#define GIB             ((uint64_t)1 << 30)
 
 static const char usage[] =
     "usage: tstfs DATA_DIR MOUNTPOINT [-o WORD,...] [-f]\n"
@@ -37,7 +40,8 @@ static const char usage[] =
     "  dir_mode=OCTAL  strict_owner  lazy  threads=N  noexec  noatime\n"
     "Of the store:\n"
     "  sync=always|everysec|no  cache=SIZE  value-max=SIZE  store-max=SIZE\n"
-    "  (SIZE in bytes, or with k, m, g)\n"
+    "  compact-garbage=PERCENT  compact-rate=SIZE\n"
+    "  (SIZE in bytes; k, m, g are powers of 1000, kb, mb, gb of 1024)\n"
     "\n"
     "Unmount with: fusermount3 -u MOUNTPOINT (or umount as root).\n";
 
@@ -68,13 +72,16 @@ static void on_message(void *arg, toon_message_level level, const char *text) {
 
 /* --------------------------------------------------------- the store's words */
 
-static bool parse_size(const char *text, uint64_t *out) {
-    static const struct unit {
-        char letter;
-        uint64_t factor;
-    } units[] = {
-        {'\0', 1}, {'k', KIB}, {'m', KIB * KIB}, {'g', KIB * KIB * KIB}};
+/* As tstd's directives have them. */
+static const struct unit {
+    const char *name;
+    uint64_t bytes;
+} units[] = {
+    {"", 1},        {"b", 1},    {"k", 1000},       {"kb", KIB},
+    {"m", 1000000}, {"mb", MIB}, {"g", 1000000000}, {"gb", GIB},
+};
 
+static bool parse_size(const char *text, uint64_t *out) {
     char *end;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
@@ -82,11 +89,9 @@ static bool parse_size(const char *text, uint64_t *out) {
         return false;
     }
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        /* 0x20 makes a letter small. */
-        char letter = (char)(*end == '\0' ? '\0' : *end | 0x20);
-        if (letter == units[i].letter && (letter == '\0' || end[1] == '\0')) {
-            *out = number * units[i].factor;
-            return number <= UINT64_MAX / units[i].factor;
+        if (strcasecmp(end, units[i].name) == 0) {
+            *out = number * units[i].bytes;
+            return number <= UINT64_MAX / units[i].bytes;
         }
     }
     return false;
@@ -131,6 +136,18 @@ static bool set_store_max(settings *s, const char *value) {
     return parse_size(value, &s->store.store_size_max);
 }
 
+static bool set_compact_garbage(settings *s, const char *value) {
+    uint64_t percent;
+    bool valid = parse_size(value, &percent) && percent > 0 && percent <= 100;
+    s->store.compact_garbage = valid ? (unsigned)percent : 0;
+    return valid;
+}
+
+static bool set_compact_rate(settings *s, const char *value) {
+    return parse_size(value, &s->store.compact_rate) &&
+           s->store.compact_rate > 0;
+}
+
 static const struct store_word {
     const char *text;
     bool (*set)(settings *s, const char *value);
@@ -139,6 +156,8 @@ static const struct store_word {
     {"cache=", set_cache},
     {"value-max=", set_value_max},
     {"store-max=", set_store_max},
+    {"compact-garbage=", set_compact_garbage},
+    {"compact-rate=", set_compact_rate},
 };
 
 /* 1: it was the store's, 0: it was not, -1: its value is bad. */
