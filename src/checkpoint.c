@@ -191,7 +191,7 @@ static toon_err describe(const struct checkpoint *self, toon_index_head *head) {
     const toon_volume *volume = self->volume;
     *head = (toon_index_head){
         .salt = volume->log->salt,
-        .covered = atomic_load(&volume->log->written),
+        .covered = atomic_load(&volume->log->synced),
         .last_offset = volume->last_offset,
         .live_bytes = atomic_load(&volume->live_bytes),
         .seed = volume->seed,

@@ -88,7 +88,7 @@ static toon_err dir_fail(const char *path, const char *what) {
     return toon_fail(toon_err_of_errno(errno), where, "%s %s", what, path);
 }
 
-/* So that a new directory is there after a power cut. */
+/* So that the directory is there after a power cut. */
 static bool sync_parent(const toon_io *io, int fd) {
     int parent = io->open_at(fd, "..", O_RDONLY | O_DIRECTORY, 0);
     bool synced = parent >= 0 && io->sync(parent) == 0;
@@ -113,7 +113,9 @@ toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
     out->io = io;
     out->fd = fd;
     (void)snprintf(out->path, sizeof out->path, "%s", path);
-    if (made && !sync_parent(io, fd)) {
+    /* Also if it was there: who made it may have been killed before this. Then
+     * a directory above that cannot be opened is none of our business. */
+    if (create && !sync_parent(io, fd) && made) {
         toon_dir_close(out);
         return dir_fail(path, "cannot sync the directory above");
     }

@@ -241,6 +241,9 @@ static toon_err open_files(toon_store *store, const char *path) {
         err = toon_dir_lock(&store->dir, &store->lock_file);
     if (err == TOON_OK && !read_only)
         err = remove_leftovers(&store->dir);
+    /* Whoever renamed a log into place may have been killed before this. */
+    if (err == TOON_OK && !read_only)
+        err = toon_dir_sync(&store->dir);
     if (err != TOON_OK)
         return err;
     err = toon_recover(&store->dir, read_only, &volume, &recovery);

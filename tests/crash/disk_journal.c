@@ -70,7 +70,7 @@ static void take_away(disk_names *names, int dir, const char *name, int node) {
 
 bool disk_op_is_naming(const disk_op *op) {
     return op->kind == DISK_CREATE || op->kind == DISK_RENAME ||
-           op->kind == DISK_UNLINK;
+           op->kind == DISK_LINK || op->kind == DISK_UNLINK;
 }
 
 void disk_names_apply(disk_names *names, const disk_op *op) {
@@ -78,8 +78,9 @@ void disk_names_apply(disk_names *names, const disk_op *op) {
         add(names, op->dir, op->name, op->node);
     } else if (op->kind == DISK_UNLINK) {
         take_away(names, op->dir, op->name, op->node);
-    } else if (op->kind == DISK_RENAME) {
-        take_away(names, op->dir, op->name, op->node);
+    } else if (op->kind == DISK_RENAME || op->kind == DISK_LINK) {
+        if (op->kind == DISK_RENAME)
+            take_away(names, op->dir, op->name, op->node);
         add(names, op->dir, op->to, op->node);
     }
 }
@@ -131,12 +132,12 @@ void disk_op_text(const disk_op *op, char *out, size_t size) {
         [DISK_CREATE] = "create",     [DISK_WRITE] = "write",
         [DISK_SYNC] = "sync",         [DISK_TRUNCATE] = "truncate",
         [DISK_ALLOCATE] = "allocate", [DISK_RENAME] = "rename",
-        [DISK_UNLINK] = "unlink",
+        [DISK_LINK] = "link",         [DISK_UNLINK] = "unlink",
     };
     const char *verb = verbs[op->kind];
     const char *lied = op->lied ? " (a lie)" : "";
     unsigned long long offset = op->offset;
-    if (op->kind == DISK_RENAME)
+    if (op->kind == DISK_RENAME || op->kind == DISK_LINK)
         (void)snprintf(out, size, "%s %s to %s%s", verb, op->name, op->to,
                        lied);
     else if (op->kind == DISK_WRITE)

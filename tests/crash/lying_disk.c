@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FDS_MAX = 4096, CALL_KINDS = 13 };
+enum { FDS_MAX = 4096, CALL_KINDS = 14 };
 
 /* `change` is held while a call changes the disk and is put down; `count`
  * inside of it, or alone. */
@@ -264,22 +264,30 @@ static int lying_make_dir(const char *path, mode_t mode) {
     return result;
 }
 
-static int lying_rename_at(int dir_fd, const char *from, const char *to) {
-    bool lies;
-    if (refused(CALL_RENAME, &lies))
-        return -1;
+/* Renaming and linking. */
+static int name_anew(disk_op_kind kind, bool lies, int dir_fd, const char *from,
+                     const char *to) {
     disk_op op = nothing;
     lock_changes();
     struct place place = place_of(dir_fd, from);
-    int result = toon_io_system.rename_at(dir_fd, from, to);
+    int result = kind == DISK_RENAME
+                     ? toon_io_system.rename_at(dir_fd, from, to)
+                     : toon_io_system.link_at(dir_fd, from, to);
     if (result == 0 && place.dir >= 0) {
-        op = op_at(DISK_RENAME, &place, node_at(&place));
+        op = op_at(kind, &place, node_at(&place));
         (void)snprintf(op.to, sizeof op.to, "%s", to);
         op.lied = lies;
         disk_journal_push(disk.journal, &op);
     }
     unlock_changes(&op);
     return result;
+}
+
+static int lying_rename_at(int dir_fd, const char *from, const char *to) {
+    bool lies;
+    return refused(CALL_RENAME, &lies)
+               ? -1
+               : name_anew(DISK_RENAME, lies, dir_fd, from, to);
 }
 
 static int lying_unlink_at(int dir_fd, const char *name) {
@@ -299,13 +307,11 @@ static int lying_unlink_at(int dir_fd, const char *name) {
     return result;
 }
 
-/* A disk that knows one name a file: who wants a second has to copy. */
 static int lying_link_at(int dir_fd, const char *from, const char *to) {
-    (void)dir_fd;
-    (void)from;
-    (void)to;
-    errno = EOPNOTSUPP;
-    return -1;
+    bool lies;
+    return refused(CALL_LINK, &lies)
+               ? -1
+               : name_anew(DISK_LINK, lies, dir_fd, from, to);
 }
 
 /* ------------------------------------------------------------- data calls */

@@ -28,6 +28,7 @@ typedef enum disk_op_kind {
     DISK_TRUNCATE,
     DISK_ALLOCATE,
     DISK_RENAME,
+    DISK_LINK, /* a second name */
     DISK_UNLINK,
 } disk_op_kind;
 
@@ -40,7 +41,7 @@ typedef struct disk_op {
     int node;    /* what was created, written, synced, renamed, unlinked */
     int dir;     /* where its name stands, or stood */
     char name[DISK_NAME_MAX];
-    char to[DISK_NAME_MAX]; /* of a rename */
+    char to[DISK_NAME_MAX]; /* of a rename or link */
     uint64_t offset;        /* of a write; of a truncation the new size */
     size_t size;
     char *bytes; /* written; owned by the journal */
@@ -104,7 +105,8 @@ typedef enum disk_call {
     CALL_MAKE_DIR = 1 << 10,
     CALL_SIZE = 1 << 11,
     CALL_MAP = 1 << 12,
-    CALL_ANY = (1 << 13) - 1,
+    CALL_LINK = 1 << 13,
+    CALL_ANY = (1 << 14) - 1,
 } disk_call;
 
 typedef enum disk_fault_kind {

@@ -1,0 +1,101 @@
+/*
+ * history.h - what a store was told and what it promised: every state that it
+ * went through, and since which call on the disk each was acknowledged or
+ * durable.
+ *
+ * A state is what one whole group of changes (a change, a batch) leads to.
+ * Groups stand in the log one behind the other, so after a crash the store is
+ * in one of these states: none invented, none skipped.
+ *
+ * Knows keys and values; must never know files.
+ */
+#ifndef TOON_TEST_HISTORY_H
+#define TOON_TEST_HISTORY_H
+
+#include "toonstore.h"
+
+enum { HISTORY_KEYS = 24, HISTORY_VALUE_MAX = 6000 };
+
+/* Never changed once it is made; NULL stands for an absent key. */
+typedef struct key_value {
+    struct key_value *next; /* made before it */
+    uint64_t hash;          /* of all that follows */
+    unsigned key;
+    uint32_t mode;
+    int64_t expires_ms, written_ms;
+    size_t size;
+    char bytes[];
+} key_value;
+
+typedef const key_value *key_values[HISTORY_KEYS];
+
+typedef struct history_state {
+    key_values values;
+    uint64_t hash;
+    size_t begun; /* length of the journal before its first byte was written */
+} history_state;
+
+/* From this length of the journal on, these states are promised. */
+typedef struct history_mark {
+    size_t journal;
+    size_t acknowledged, durable;
+} history_mark;
+
+typedef struct history {
+    key_value *made; /* all values, owned; the newest first */
+    history_state *states;
+    size_t count, capacity;
+    history_mark *marks;
+    size_t mark_count, mark_capacity;
+} history;
+
+/* Begins with the empty state, acknowledged and durable. */
+void history_init(history *self);
+void history_free(history *self);
+
+/* The name of a model key: plain, quoted, base64, with a slash. */
+toon_slice history_key_name(unsigned key, char name[32]);
+/* HISTORY_KEYS: it is none of ours. */
+unsigned history_key_of(toon_slice name);
+
+/* Owned by the history. */
+const key_value *history_value(history *self, unsigned key, toon_slice bytes,
+                               const toon_meta *meta);
+
+/* Returns its number. */
+size_t history_push(history *self, const key_values values, size_t begun);
+
+static inline size_t history_newest(const history *self) {
+    return self->count - 1;
+}
+
+/* All states up to this one are, from this length of the journal on. */
+void history_acknowledge(history *self, size_t journal, size_t state);
+void history_durable(history *self, size_t journal, size_t state);
+
+/* Which states may be found after a crash behind `journal` calls; with `torn`
+ * in the middle of the next. */
+typedef struct history_window {
+    size_t first, last;
+} history_window;
+
+history_window history_after_kill(const history *self, size_t journal,
+                                  bool torn);
+history_window history_after_power_cut(const history *self, size_t journal);
+
+/* The last state in the window with that hash; SIZE_MAX: none. */
+size_t history_find(const history *self, history_window window, uint64_t hash);
+
+/* Forgets the states past `state` and the promises past `journal`. */
+void history_cut(history *self, size_t journal, size_t state);
+
+/* The journal begins anew, and all up to the newest state is on the disk. */
+void history_flatten(history *self);
+
+/* The hash of a set of values is the sum of theirs. */
+uint64_t history_hash(unsigned key, toon_slice bytes, const toon_meta *meta);
+
+/* Did a key ever have this value? */
+bool history_knows(const history *self, uint64_t hash);
+
+#endif

@@ -1,0 +1,289 @@
+/*
+ * image_check.c - opening images.
+ *
+ * Knows the public store and the history; must never know how an image came
+ * to be.
+ */
+#include "image_check.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* Keys that the check itself writes start so. */
+#define AFTER "after "
+
+static bool say(char *out, size_t size, const char *what, toon_err err) {
+    (void)snprintf(out, size, "%s: %s (%s)", what, toon_strerror(err),
+                   err == TOON_OK ? "" : toon_last_error()->text);
+    return false;
+}
+
+/* ----------------------------------------------------------------- looking */
+
+struct look {
+    toon_store *store;
+    const history *history;
+    image_found *found;
+};
+
+static bool is_after(toon_slice key) {
+    return key.size >= sizeof AFTER - 1 &&
+           memcmp(key.data, AFTER, sizeof AFTER - 1) == 0;
+}
+
+static bool look_at_key(void *arg, toon_slice name, const toon_key_stat *stat) {
+    struct look *self = arg;
+    image_found *found = self->found;
+    unsigned key = history_key_of(name);
+    toon_value value;
+    (void)stat;
+    if (key == HISTORY_KEYS) {
+        found->strangers += !is_after(name);
+        return true;
+    }
+    toon_err err = toon_get(self->store, name, &value);
+    if (err != TOON_OK) {
+        found->err = found->err == TOON_OK ? err : found->err;
+        return true;
+    }
+    uint64_t hash =
+        history_hash(key, toon_bytes(value.data, value.size), &value.meta);
+    toon_value_release(&value);
+    found->hash += hash;
+    found->hashes[key] = hash;
+    found->invented += !history_knows(self->history, hash);
+    return true;
+}
+
+void image_look(toon_store *store, const history *past, image_found *out) {
+    struct look look = {store, past, out};
+    uint64_t cursor = 0;
+    *out = (image_found){0};
+    do {
+        toon_err err = toon_scan(store, &cursor, NULL, look_at_key, &look);
+        if (err != TOON_OK) {
+            out->err = err;
+            break;
+        }
+    } while (cursor != 0);
+}
+
+static unsigned differences(const history_state *state,
+                            const image_found *found) {
+    unsigned count = 0;
+    for (unsigned key = 0; key < HISTORY_KEYS; key++) {
+        const key_value *value = state->values[key];
+        count += found->hashes[key] != (value != NULL ? value->hash : 0);
+    }
+    return count;
+}
+
+void image_describe(const history *past, history_window window,
+                    const image_found *found, char *out, size_t size) {
+    size_t nearest = 0;
+    for (size_t i = 0; i < past->count; i++) {
+        if (differences(&past->states[i], found) <=
+            differences(&past->states[nearest], found))
+            nearest = i;
+    }
+    int used =
+        snprintf(out, size,
+                 "not in a state from %zu to %zu; nearest is %zu of "
+                 "%zu, %zu strangers, %zu invented, %s; other keys:",
+                 window.first, window.last, nearest, history_newest(past),
+                 found->strangers, found->invented, toon_strerror(found->err));
+    for (unsigned key = 0; key < HISTORY_KEYS; key++) {
+        const key_value *value = past->states[nearest].values[key];
+        uint64_t wanted = value != NULL ? value->hash : 0;
+        if (found->hashes[key] == wanted || used < 0 || (size_t)used >= size)
+            continue;
+        used += snprintf(out + used, size - (size_t)used, " %u%s", key,
+                         wanted == 0               ? " (should be absent)"
+                         : found->hashes[key] == 0 ? " (is absent)"
+                                                   : "");
+    }
+}
+
+/* --------------------------------------------------------- honest crashes */
+
+struct image {
+    const char *dir;
+    const history *history;
+    history_window window;
+    char *wrong;
+    size_t size;
+    uint64_t hash; /* of the state that it is in */
+};
+
+static bool is_sound(const struct image *self, const char *when) {
+    toon_check_report report;
+    toon_err err = toon_check(self->dir, NULL, NULL, NULL, &report);
+    if (err == TOON_OK || err == TOON_NOT_FOUND)
+        return true;
+    return say(self->wrong, self->size, when, err);
+}
+
+static bool is_in_window(struct image *self, toon_store *store) {
+    image_found found;
+    image_look(store, self->history, &found);
+    size_t state = history_find(self->history, self->window, found.hash);
+    if (state != SIZE_MAX && found.strangers == 0 && found.err == TOON_OK) {
+        self->hash = found.hash;
+        return true;
+    }
+    image_describe(self->history, self->window, &found, self->wrong,
+                   self->size);
+    return false;
+}
+
+static bool has_file(const struct image *self, const char *name) {
+    char path[400];
+    (void)snprintf(path, sizeof path, "%s/%s", self->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+/* A reader before the writer: it sees the same, and changes nothing. */
+static bool reads_right(struct image *self) {
+    toon_options options = {.flags = TOON_OPEN_READ_ONLY,
+                            .cache_policy = TOON_CACHE_NONE};
+    toon_store *store;
+    if (!has_file(self, "db.toon"))
+        return true;
+    toon_err err = toon_open(self->dir, &options, &store);
+    if (err != TOON_OK)
+        return say(self->wrong, self->size, "opening to read", err);
+    bool right = is_in_window(self, store);
+    (void)toon_close(store);
+    if (right) /* the writer must find the same */
+        self->window.first = self->window.last =
+            history_find(self->history, self->window, self->hash);
+    return right;
+}
+
+static toon_err change_after(toon_store *store) {
+    toon_err err = toon_set(store, toon_str(AFTER "1"), toon_str("one"), NULL);
+    if (err == TOON_OK)
+        err = toon_batch_begin(store);
+    if (err != TOON_OK)
+        return err;
+    err = toon_append(store, toon_str(AFTER "1"), toon_str("more"), NULL);
+    if (err == TOON_OK)
+        err = toon_set(store, toon_str(AFTER "2"), toon_str("two"), NULL);
+    if (err == TOON_OK)
+        return toon_batch_commit(store);
+    toon_batch_cancel(store);
+    return err;
+}
+
+static bool writes_right(struct image *self) {
+    toon_options options = {.sync = TOON_SYNC_NO,
+                            .cache_policy = TOON_CACHE_NONE};
+    toon_store *store;
+    toon_err err = toon_open(self->dir, &options, &store);
+    if (err != TOON_OK)
+        return say(self->wrong, self->size, "opening", err);
+    bool right = is_in_window(self, store);
+    err = right ? change_after(store) : TOON_OK;
+    if (err != TOON_OK)
+        right = say(self->wrong, self->size, "writing after opening", err);
+    err = toon_close(store);
+    if (right && err != TOON_OK)
+        right = say(self->wrong, self->size, "closing", err);
+    static const char *const leftovers[] = {"db.toon.new", "db.toon.idx.new",
+                                            "db.toon.compact"};
+    for (size_t i = 0; i < sizeof leftovers / sizeof *leftovers; i++) {
+        if (right && has_file(self, leftovers[i]))
+            right = say(self->wrong, self->size, leftovers[i], TOON_EXISTS);
+    }
+    return right;
+}
+
+static bool has_value(toon_store *store, const char *key, const char *text) {
+    char bytes[16];
+    size_t size = 0;
+    toon_err err = toon_read(store, toon_str(key), bytes, sizeof bytes, &size);
+    return err == TOON_OK && size == strlen(text) &&
+           memcmp(bytes, text, size) == 0;
+}
+
+static bool stays_right(struct image *self) {
+    toon_options options = {.flags = TOON_OPEN_NO_CREATE,
+                            .cache_policy = TOON_CACHE_NONE};
+    toon_store *store;
+    image_found found;
+    toon_err err = toon_open(self->dir, &options, &store);
+    if (err != TOON_OK)
+        return say(self->wrong, self->size, "opening again", err);
+    image_look(store, self->history, &found);
+    bool right = found.hash == self->hash && found.err == TOON_OK &&
+                 has_value(store, AFTER "1", "onemore") &&
+                 has_value(store, AFTER "2", "two");
+    err = toon_close(store);
+    if (!right)
+        return say(self->wrong, self->size,
+                   "not the same when it was opened again", found.err);
+    return err == TOON_OK || say(self->wrong, self->size, "closing again", err);
+}
+
+bool image_is_right(const char *dir, const history *past, history_window window,
+                    uint64_t variant, char *wrong, size_t size) {
+    struct image self = {dir, past, window, wrong, size, 0};
+    if (variant % 3 == 0 && !is_sound(&self, "the check before opening"))
+        return false;
+    if (variant % 4 == 0 && !reads_right(&self))
+        return false;
+    return writes_right(&self) && is_sound(&self, "the check after closing") &&
+           stays_right(&self);
+}
+
+/* ------------------------------------------------------------------- liars */
+
+static bool may_fail_so(toon_err err) {
+    return err == TOON_OK || err == TOON_CORRUPT;
+}
+
+bool image_is_no_invention(const char *dir, const history *past, char *wrong,
+                           size_t size) {
+    toon_options options = {.sync = TOON_SYNC_NO,
+                            .cache_policy = TOON_CACHE_NONE};
+    toon_store *store;
+    toon_check_report report;
+    image_found found;
+    toon_err err = toon_open(dir, &options, &store);
+    if (!may_fail_so(err))
+        return say(wrong, size, "opening after a lie", err);
+    if (err == TOON_CORRUPT)
+        return true;
+    image_look(store, past, &found);
+    bool right = found.strangers == 0 && found.invented == 0;
+    if (!right)
+        image_describe(past, (history_window){0, 0}, &found, wrong, size);
+    err = change_after(store);
+    if (right && (!may_fail_so(found.err) || err != TOON_OK))
+        right = say(wrong, size, "reading and writing after a lie", err);
+    err = toon_close(store);
+    if (right && !may_fail_so(err))
+        right = say(wrong, size, "closing after a lie", err);
+    err = toon_check(dir, NULL, NULL, NULL, &report);
+    if (right && !may_fail_so(err))
+        right = say(wrong, size, "the check after a lie", err);
+    return right;
+}
+
+/* ------------------------------------------------------------------ copies */
+
+bool image_is_copy(const char *dir, const history *past, size_t state,
+                   bool done, char *wrong, size_t size) {
+    toon_options options = {.flags = TOON_OPEN_NO_CREATE,
+                            .cache_policy = TOON_CACHE_NONE};
+    struct image self = {dir, past, {state, state}, wrong, size, 0};
+    toon_store *store;
+    toon_err err = toon_open(dir, &options, &store);
+    if (err == TOON_NOT_FOUND && !done)
+        return true;
+    if (err != TOON_OK)
+        return say(wrong, size, "opening a copy", err);
+    bool right = is_in_window(&self, store);
+    (void)toon_close(store);
+    return right && is_sound(&self, "the check of a copy");
+}

@@ -1,0 +1,55 @@
+/*
+ * workload.h - a random life of a store beside its history: every kind of
+ * change, batches, gatherings, syncs, reopening, compaction, copies.
+ *
+ * Knows the public store and the history; must never know images.
+ */
+#ifndef TOON_TEST_WORKLOAD_H
+#define TOON_TEST_WORKLOAD_H
+
+#include "history.h"
+
+enum { WORKLOAD_COPIES = 3 };
+
+/* A copy that was made: from `journal` calls on it is promised. */
+typedef struct workload_copy {
+    char name[16]; /* its directory, beside the store's; "": none */
+    size_t begun, done;
+    size_t state;
+} workload_copy;
+
+typedef struct workload {
+    toon_store *store;
+    toon_options options;
+    const char *root; /* the directory above */
+    history *history; /* whose newest state is the store's */
+    key_values now;
+    uint64_t random; /* not 0 */
+    int64_t clock_ms;
+    bool gathering, batching;
+    unsigned copies;
+    workload_copy copied[WORKLOAD_COPIES];
+    char wrong[600]; /* what the store did that its model does not; "" */
+} workload;
+
+/* The name of the store's directory below the root. */
+#define WORKLOAD_STORE "store"
+#define WORKLOAD_COPY  "copy-%u"
+
+/* Options by chance, the sync policy given. */
+void workload_init(workload *self, const char *root, history *past,
+                   toon_sync_policy sync, uint64_t seed);
+
+/* Opens the store on the lying disk. */
+toon_err workload_open(workload *self);
+
+/* The model goes on from the history's newest state. */
+void workload_adopt(workload *self);
+
+/* So many random steps, or until something is wrong. */
+void workload_run(workload *self, unsigned steps);
+
+/* Closes the store. */
+void workload_close(workload *self);
+
+#endif
