@@ -24,6 +24,7 @@
 #define KIB             ((uint64_t)1 << 10)
 #define MIB             ((uint64_t)1 << 20)
 #define GIB             ((uint64_t)1 << 30)
+#define RATE_UNLIMITED  (GIB * 1024 * 1024) /* bytes a second, for 0 */
 
 static const char usage[] =
     "usage: tstfs DATA_DIR MOUNTPOINT [-o WORD,...] [-f]\n"
@@ -144,8 +145,10 @@ static bool set_compact_garbage(settings *s, const char *value) {
 }
 
 static bool set_compact_rate(settings *s, const char *value) {
-    return parse_size(value, &s->store.compact_rate) &&
-           s->store.compact_rate > 0;
+    uint64_t rate = 0;
+    bool valid = parse_size(value, &rate);
+    s->store.compact_rate = valid && rate == 0 ? RATE_UNLIMITED : rate;
+    return valid;
 }
 
 static const struct store_word {

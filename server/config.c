@@ -67,11 +67,9 @@ static const directive directives[] = {
      AT(client_query_buffer_limit), 1 << 20, INT64_MAX, NULL,
      "1gb", "bytes of one unfinished request"},
     {"compact-garbage", NULL, TYPE_INTEGER, true, AT(compact_garbage), 1, 100,
-     NULL, "50", "percent of the log that may be dead before it is compacted; "
-     "100: only when told"},
+     NULL, "50", "percent of the log that may be dead; 100: all of it"},
     {"compact-rate", NULL, TYPE_MEMORY, true, AT(compact_rate), ANY_SIZE,
-     "128mb", "bytes a second that a compaction reads which began by itself; "
-     "0: no limit"},
+     "128mb", "bytes a second of a compaction by itself; 0: no limit"},
     {"databases", NULL, TYPE_INTEGER, false, AT(databases), 1, INT32_MAX, NULL,
      "1", "how many databases there are"},
     {"dir", "data", TYPE_TEXT, false, AT(dir), NO_RANGE,
