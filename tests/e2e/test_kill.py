@@ -8,8 +8,6 @@ stops, while it rewrites its log, while it is emptied, while it is copied.
 Then `tst check` must find the directory sound, tstd must open it, and every
 key must be as kill_model allows. Prints one line; on failure also what was
 wrong and the seed, and keeps the directory.
-
-TOON_SECONDS and TOON_SEED in the environment are --seconds and --seed.
 """
 
 import argparse
@@ -397,8 +395,8 @@ def torture(options):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("\n")[2][7:])
     parser.add_argument("--cycles", type=int, default=CYCLES)
-    parser.add_argument("--seconds", type=float, default=os.environ.get("TOON_SECONDS"))
-    parser.add_argument("--seed", type=int, default=os.environ.get("TOON_SEED", SEED))
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--no-mount", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
