@@ -88,13 +88,39 @@ static toon_err dir_fail(const char *path, const char *what) {
     return toon_fail(toon_err_of_errno(errno), where, "%s %s", what, path);
 }
 
-/* So that the directory is there after a power cut. */
-static bool sync_parent(const toon_io *io, int fd) {
-    int parent = io->open_at(fd, "..", O_RDONLY | O_DIRECTORY, 0);
-    bool synced = parent >= 0 && io->sync(parent) == 0;
-    if (parent >= 0)
-        (void)io->close(parent);
-    return synced;
+/* Some file systems let a signal end calls that others never interrupt. */
+static int open_whole(const toon_io *io, int dir_fd, const char *name,
+                      int flags) {
+    int fd;
+    do {
+        fd = io->open_at(dir_fd, name, flags, 0666);
+    } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+static bool sync_whole(const toon_io *io, int fd) {
+    int result;
+    do {
+        result = io->sync(fd);
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+/*
+ * So that the directory is there after a power cut. Also if it was there: who
+ * made it may have been killed before this. Then a directory above that cannot
+ * be opened is none of our business.
+ */
+static toon_err sync_above(const toon_dir *dir, bool made) {
+    toon_err err = TOON_OK;
+    int above = open_whole(dir->io, dir->fd, "..", O_RDONLY | O_DIRECTORY);
+    if (above < 0 && !made)
+        return TOON_OK;
+    if (above < 0 || !sync_whole(dir->io, above))
+        err = dir_fail(dir->path, "cannot sync the directory above");
+    if (above >= 0)
+        (void)dir->io->close(above);
+    return err;
 }
 
 toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
@@ -102,7 +128,7 @@ toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
     bool made = create && io->make_dir(path, 0777) == 0;
     if (create && !made && errno != EEXIST)
         return dir_fail(path, "cannot make the store's directory");
-    int fd = io->open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+    int fd = open_whole(io, AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
     if (fd < 0 && errno == ENOENT) {
         toon_where where = {.path = path, .offset = -1, .sys_errno = 0};
         return toon_fail(TOON_NOT_FOUND, where, "there is no directory %s",
@@ -113,13 +139,10 @@ toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
     out->io = io;
     out->fd = fd;
     (void)snprintf(out->path, sizeof out->path, "%s", path);
-    /* Also if it was there: who made it may have been killed before this. Then
-     * a directory above that cannot be opened is none of our business. */
-    if (create && !sync_parent(io, fd) && made) {
+    toon_err err = create ? sync_above(out, made) : TOON_OK;
+    if (err != TOON_OK)
         toon_dir_close(out);
-        return dir_fail(path, "cannot sync the directory above");
-    }
-    return TOON_OK;
+    return err;
 }
 
 void toon_dir_close(toon_dir *dir) {
@@ -129,7 +152,7 @@ void toon_dir_close(toon_dir *dir) {
 }
 
 toon_err toon_dir_sync(const toon_dir *dir) {
-    if (dir->io->sync(dir->fd) == 0)
+    if (sync_whole(dir->io, dir->fd))
         return TOON_OK;
     return dir_fail(dir->path, "cannot sync the directory");
 }
@@ -166,7 +189,7 @@ toon_err toon_file_open(const toon_dir *dir, const char *name, int flags,
                         toon_file *out) {
     out->io = dir->io;
     (void)snprintf(out->path, sizeof out->path, "%s/%s", dir->path, name);
-    out->fd = dir->io->open_at(dir->fd, name, flags, 0666);
+    out->fd = open_whole(dir->io, dir->fd, name, flags);
     if (out->fd >= 0)
         return TOON_OK;
     if (errno != ENOENT || (flags & O_CREAT) != 0)
@@ -231,13 +254,17 @@ toon_err toon_file_write(const toon_file *file, const void *buf, size_t size,
 }
 
 toon_err toon_file_sync(const toon_file *file) {
-    if (file->io->sync(file->fd) == 0)
+    if (sync_whole(file->io, file->fd))
         return TOON_OK;
     return toon_file_fail(file, -1, "cannot sync");
 }
 
 toon_err toon_file_truncate(const toon_file *file, uint64_t size) {
-    if (file->io->truncate(file->fd, (off_t)size) == 0)
+    int result;
+    do {
+        result = file->io->truncate(file->fd, (off_t)size);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0)
         return TOON_OK;
     return toon_file_fail(file, (int64_t)size, "cannot cut");
 }
@@ -341,6 +368,7 @@ void *toon_file_map(const toon_file *file, size_t size) {
     if (remember_mapping(at, size))
         return at;
     (void)file->io->unmap(at, size);
+    errno = ENOMEM; /* the table is full */
     return NULL;
 }
 

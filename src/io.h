@@ -89,7 +89,8 @@ toon_err toon_file_fail(const toon_file *file, int64_t offset,
  * A read-only mapping. A disk error under it does not end the process: the
  * page reads as zeros from then on (io.c catches SIGBUS for addresses of such
  * mappings), so that its records fail their CRC and are read again by calls,
- * which tell the error. NULL if the system refuses; reads then go by calls.
+ * which tell the error. NULL and errno if the system refuses; reads then go by
+ * calls.
  */
 void *toon_file_map(const toon_file *file, size_t size);
 void toon_file_unmap(const toon_io *io, void *at, size_t size);

@@ -21,7 +21,11 @@
 /* ------------------------------------------------------------- fresh logs */
 
 static toon_err random_bytes(void *out, size_t size) {
-    if (getrandom(out, size, 0) == (ssize_t)size)
+    ssize_t got;
+    do {
+        got = getrandom(out, size, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)size)
         return TOON_OK;
     toon_where where = {NULL, -1, errno};
     return toon_fail(TOON_IO, where, "no random numbers");
