@@ -48,26 +48,28 @@ static void free_map(void *arg) {
     free(map);
 }
 
-/* Without a mapping, or with one that is too short, reads go by calls, so a
- * failure here is none. */
-static void map_up_to(toon_log *log, uint64_t size) {
+/* Without a mapping, or with one that is too short, reads go by calls, so to
+ * most a failure here is none. */
+static toon_err map_up_to(toon_log *log, uint64_t size) {
     toon_log_map *old = atomic_load(&log->map);
     if (old != NULL && old->size >= size)
-        return;
+        return TOON_OK;
     uint64_t wanted = size * 2 < MAP_SIZE_MIN ? MAP_SIZE_MIN : size * 2;
     toon_log_map *map = malloc(sizeof *map);
     if (map == NULL)
-        return;
+        return toon_fail_memory();
     map->io = log->file.io;
     map->size = wanted;
     map->at = toon_file_map(&log->file, wanted);
     if (map->at == NULL) {
+        toon_err err = toon_file_fail(&log->file, 0, "cannot map");
         free(map);
-        return;
+        return err;
     }
     atomic_store(&log->map, map);
     if (old != NULL)
         toon_epoch_retire(free_map, old);
+    return TOON_OK;
 }
 
 /* ----------------------------------------------------------- create, open */
@@ -82,9 +84,9 @@ toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
     toon_buf_append(&text, magic, sizeof magic);
     toon_buf_append(&text, numbers, sizeof numbers);
     toon_headline_encode(&text, base, salt);
-    if (text.failed)
-        return toon_fail_memory();
-    toon_err err = toon_file_open(dir, name, O_RDWR | O_CREAT | O_TRUNC, &file);
+    toon_err err = text.failed ? toon_fail_memory() : TOON_OK;
+    if (err == TOON_OK)
+        err = toon_file_open(dir, name, O_RDWR | O_CREAT | O_TRUNC, &file);
     if (err == TOON_OK) {
         err = toon_file_write(&file, text.data, text.size, 0);
         if (err == TOON_OK)
@@ -184,7 +186,7 @@ toon_err toon_log_open(const toon_dir *dir, const char *name, bool read_only,
         return err;
     }
     log->records_end = log->first;
-    map_up_to(log, atomic_load(&log->written));
+    (void)map_up_to(log, atomic_load(&log->written));
     *out = log;
     return TOON_OK;
 }
@@ -193,7 +195,7 @@ toon_err toon_log_open_any(const toon_dir *dir, const char *name,
                            toon_log **out) {
     toon_err err = open_bytes(dir, name, true, out);
     if (err == TOON_OK)
-        map_up_to(*out, atomic_load(&(*out)->written));
+        (void)map_up_to(*out, atomic_load(&(*out)->written));
     return err;
 }
 
@@ -289,7 +291,7 @@ toon_err toon_log_write(toon_log *log, bool *cut_failed) {
         return toon_fail_again(&first);
     }
     written += log->gather.size;
-    map_up_to(log, written);
+    (void)map_up_to(log, written);
     atomic_store_explicit(&log->written, written, memory_order_release);
     log->marked_before = log->marked;
     toon_log_drop(log, 0);
@@ -410,10 +412,8 @@ static toon_err read_line(const toon_log *log, uint64_t offset, toon_buf *out) {
     return fail_at(log, TOON_CORRUPT, offset, "a line has no end");
 }
 
-toon_err toon_log_require_map(const toon_log *log) {
-    if (toon_log_view(log, 0, 1).data != NULL)
-        return TOON_OK;
-    return fail_at(log, TOON_IO, 0, "cannot be mapped to be read");
+toon_err toon_log_require_map(toon_log *log) {
+    return map_up_to(log, atomic_load(&log->written));
 }
 
 toon_err toon_log_read(const toon_log *log, uint64_t offset, size_t size,

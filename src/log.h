@@ -139,8 +139,8 @@ toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows);
  */
 toon_slice toon_log_view(const toon_log *log, uint64_t offset, size_t size);
 
-/* TOON_IO if what is written is not mapped as a whole. */
-toon_err toon_log_require_map(const toon_log *log);
+/* While opening. Tries again if what is written is not mapped as a whole. */
+toon_err toon_log_require_map(toon_log *log);
 
 /* The same by a read call, appended to `out`. With size 0 up to and with the
  * next LF. */
