@@ -89,17 +89,22 @@ static toon_err collect_slots(toon_store *store, uint64_t *cursor, size_t want,
 }
 
 /* The size of a value costs reading it, so only for keys that matched. */
-static bool visit(toon_store *store, toon_slice key, toon_key_stat *stat,
-                  const toon_scan_options *options, toon_key_fn *fn,
-                  void *arg) {
+static toon_err visit(toon_store *store, toon_slice key,
+                      const toon_scan_options *options, toon_key_fn *fn,
+                      void *arg, bool *going) {
     toon_slice pattern = toon_bytes(options->match, options->match_size);
+    toon_key_stat stat;
     if (options->match != NULL && !toon_glob_match(pattern, key))
-        return true;
-    if (!options->with_stat)
-        return fn(arg, key, NULL);
-    if (toon_stat_key(store, key, stat) != TOON_OK)
-        return true; /* gone meanwhile, or damaged */
-    return fn(arg, key, stat);
+        return TOON_OK;
+    if (!options->with_stat) {
+        *going = fn(arg, key, NULL);
+        return TOON_OK;
+    }
+    toon_err err = toon_stat_key(store, key, &stat);
+    if (err == TOON_OK)
+        *going = fn(arg, key, &stat);
+    /* Gone meanwhile, or damaged: passed over. */
+    return err == TOON_NOT_FOUND || err == TOON_CORRUPT ? TOON_OK : err;
 }
 
 /* For visitors that pass over what they cannot read. */
@@ -129,7 +134,7 @@ toon_err toon_scan(toon_store *store, uint64_t *cursor,
         while (err == TOON_OK && going && at < found.keys.size) {
             toon_key_stat stat;
             toon_slice key = next_found(&found.keys, &at, &stat);
-            going = visit(store, key, &stat, options, fn, arg);
+            err = visit(store, key, options, fn, arg, &going);
         }
         if (err == TOON_OK && going)
             *cursor = next;
@@ -290,40 +295,50 @@ static bool may_expire(toon_store *store) {
 }
 
 /* While nothing expires, every key of the index is there. A damaged one is,
- * too: hiding it would make its loss go unnoticed. */
-static bool is_there(toon_store *store, toon_slice key,
-                     const toon_range_options *options, toon_key_stat *stat) {
+ * too, and one that the disk does not give: hiding it would make its loss go
+ * unnoticed. */
+static toon_err look_up(toon_store *store, toon_slice key,
+                        const toon_range_options *options,
+                        toon_key_stat *stat) {
     *stat = (toon_key_stat){0};
     if (!options->with_stat && !may_expire(store))
-        return true;
-    return toon_stat_key(store, key, stat) != TOON_NOT_FOUND;
+        return TOON_OK;
+    toon_err err = toon_stat_key(store, key, stat);
+    return err == TOON_NOT_FOUND || err == TOON_NO_MEMORY ? err : TOON_OK;
 }
 
-/* Visits the copied keys; false when the range is over. */
-static bool visit_keys(struct range *range, const toon_buf *keys,
-                       toon_buf *last) {
+static toon_err visit_key(struct range *range, toon_slice key, bool *going) {
+    toon_key_stat stat;
+    if (!starts_with(key, range->options->prefix)) {
+        *going = false;
+        return TOON_OK;
+    }
+    toon_err err = look_up(range->store, key, range->options, &stat);
+    if (err != TOON_OK)
+        return err == TOON_NOT_FOUND ? TOON_OK : err;
+    *going =
+        range->fn(range->arg, key, range->options->with_stat ? &stat : NULL);
+    if (*going && range->left != SIZE_MAX)
+        *going = --range->left > 0;
+    return TOON_OK;
+}
+
+/* Visits the copied keys; *going is false when the range is over. */
+static toon_err visit_keys(struct range *range, const toon_buf *keys,
+                           toon_buf *last, bool *going) {
     size_t at = 0;
-    while (at < keys->size) {
-        toon_key_stat stat;
+    toon_err err = TOON_OK;
+    while (err == TOON_OK && *going && at < keys->size) {
         size_t size = toon_get_u32(keys->data + at);
         toon_slice key = toon_bytes(keys->data + at + 4, size);
         at += 4 + size;
-        if (!starts_with(key, range->options->prefix))
-            return false;
-        if (is_there(range->store, key, range->options, &stat)) {
-            const toon_key_stat *told =
-                range->options->with_stat ? &stat : NULL;
-            if (!range->fn(range->arg, key, told))
-                return false;
-            if (range->left != SIZE_MAX && --range->left == 0)
-                return false;
-        }
+        err = visit_key(range, key, going);
         if (at >= keys->size) { /* where the next copy goes on */
             last->size = 0;
             toon_buf_append_slice(last, key);
         }
     }
-    return !last->failed;
+    return *going && last->failed ? toon_fail_memory() : err;
 }
 
 toon_err toon_range(toon_store *store, const toon_range_options *options,
@@ -345,12 +360,10 @@ toon_err toon_range(toon_store *store, const toon_range_options *options,
         err = copy_keys(store, from, after, max_keys, &keys, &count);
         if (err != TOON_OK || count == 0)
             break;
-        going = visit_keys(&range, &keys, &last);
+        err = visit_keys(&range, &keys, &last, &going);
         from = toon_buf_slice(&last);
         after = true;
     }
-    if (last.failed)
-        err = toon_fail_memory();
     toon_buf_free(&keys);
     toon_buf_free(&last);
     return confirm_visit(store, err);

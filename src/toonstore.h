@@ -407,9 +407,9 @@ typedef struct toon_range_options {
  * Visits keys in byte order. What is there throughout is visited exactly
  * once. The first call builds an ordered index of all keys (about 1 s for two
  * million); it is kept up to date from then on, and a call costs what it
- * visits. A key whose record was damaged after that is visited too, with a
- * stat that is all zero (version 0); of one damaged before, no key can be
- * read, and the message function is told.
+ * visits. A key whose record was damaged after that, or cannot be read, is
+ * visited too, with a stat that is all zero (version 0); of one damaged
+ * before, no key can be read, and the message function is told.
  */
 TOON_API toon_err toon_range(toon_store *store,
                              const toon_range_options *options, toon_key_fn *fn,
