@@ -257,12 +257,16 @@ static void undo_locked(toon_store *store, size_t first_step,
                         size_t gather_size, size_t events_size) {
     toon_volume *volume = atomic_load(&store->volume);
     bool undone = store->step_count > first_step;
+    bool expiring = false;
     while (store->step_count > first_step) {
         const toon_step *step = &store->steps[--store->step_count];
         toon_volume_undo(volume, step);
+        expiring = expiring || step->expires_ms != 0;
         if (atomic_load(&store->order_wanted))
             undo_order(store, step);
     }
+    if (expiring) /* the next record may come to stand where one of these did */
+        toon_volume_trim_expiry(volume);
     if (undone) /* a reader who saw the table before this must look again */
         (void)atomic_fetch_add(&volume->generation, 1);
     toon_log_drop(volume->log, gather_size);
@@ -350,11 +354,15 @@ static toon_err sync_up_to(toon_store *store, const toon_log *log,
             (void)atomic_fetch_add(&store->syncs, 1);
             atomic_store(&store->last_sync_ms, toon_now_ms());
         }
-        if (err != TOON_OK)
+        if (err != TOON_OK) { /* whatever the system calls it */
+            toon_error told = *toon_last_error();
+            told.err = TOON_IO;
             turn_read_only(store, TOON_IO);
+            err = toon_fail_again(&told);
+        }
     }
     (void)pthread_mutex_unlock(&store->sync_lock);
-    return err == TOON_OK ? TOON_OK : TOON_IO;
+    return err;
 }
 
 /* Says in the log how far it is durable, also when no change follows. Without
@@ -461,8 +469,8 @@ static toon_step step_of_plan(const toon_change_plan *plan,
     if (old->payload != 0 && !old->damaged)
         step.old_expires_ms = old->record.expires_ms;
     if (draft->type != RECORD_DELETED) {
-        step.payload = toon_payload(offset, size, draft->expires_ms != 0,
-                                    draft->ref != 0);
+        step.payload =
+            toon_payload(offset, size, draft->expires_ms != 0, draft->ref != 0);
         step.expires_ms = draft->expires_ms;
         step.live_bytes = size;
     }

@@ -97,6 +97,15 @@ static toon_err take_old(toon_store *store, const struct target *target,
     return err;
 }
 
+/* To the caller if the change has been made, which is known only when it is
+ * written. */
+static void give_old(toon_value *old, toon_value *out, bool made) {
+    if (out != NULL && made)
+        *out = *old;
+    else
+        toon_value_release(old);
+}
+
 /* A copy for the cache, if there is one and it could hold it. Without one
  * the key is merely dropped there. */
 static toon_blob *blob_of(const toon_store *store, const struct target *target,
@@ -152,28 +161,23 @@ static toon_err write_value(toon_store *store, const struct target *target,
     return err;
 }
 
+/* `old` is filled also on TOON_EXISTS. */
 static toon_err set_locked(toon_store *store, toon_slice key, toon_slice value,
-                           const toon_set_options *options) {
+                           const toon_set_options *options, toon_value *old) {
     struct target target;
-    toon_value old = {0};
     toon_look look = options->old ? TOON_LOOK_WHOLE : TOON_LOOK_META;
     toon_err err = find_target(store, key, look, &target);
     if (err != TOON_OK)
         return err;
     err = check_conditions(store, &target, options);
     if (options->old != NULL && (err == TOON_OK || err == TOON_EXISTS)) {
-        toon_err taken = take_old(store, &target, &old);
+        toon_err taken = take_old(store, &target, old);
         if (taken != TOON_OK)
             err = taken;
     }
-    bool refused = err == TOON_EXISTS;
     if (err == TOON_OK)
         err = write_value(store, &target, value, options);
     toon_hit_free(&target.hit);
-    if (options->old != NULL && (err == TOON_OK || refused))
-        *options->old = old;
-    else
-        toon_value_release(&old);
     return err;
 }
 
@@ -199,7 +203,11 @@ toon_err toon_set(toon_store *store, toon_slice key, toon_slice value,
         err = toon_change_begin(store);
     if (err != TOON_OK)
         return err;
-    return toon_change_end(store, set_locked(store, key, value, options));
+    toon_value old = {0};
+    err = set_locked(store, key, value, options, &old);
+    err = toon_change_end(store, err);
+    give_old(&old, options->old, err == TOON_OK || err == TOON_EXISTS);
+    return err;
 }
 
 /* Time, expiry or mode, by a record that leaves the value where it is. */
@@ -397,19 +405,23 @@ static toon_err append_locked(toon_store *store, toon_slice key,
         err = write_value(store, &target, bytes, &plain);
     }
     toon_hit_free(&target.hit);
-    if (err == TOON_OK && size != NULL)
-        *size = new_size;
+    *size = new_size;
     return err;
 }
 
 toon_err toon_append(toon_store *store, toon_slice key, toon_slice bytes,
                      size_t *size) {
+    size_t new_size = 0;
     toon_err err = check_sizes(store, key, bytes.size);
     if (err == TOON_OK)
         err = toon_change_begin(store);
     if (err != TOON_OK)
         return err;
-    return toon_change_end(store, append_locked(store, key, bytes, size));
+    err = append_locked(store, key, bytes, &new_size);
+    err = toon_change_end(store, err);
+    if (err == TOON_OK && size != NULL)
+        *size = new_size;
+    return err;
 }
 
 /* ------------------------------------------------------------------ DELETE */
@@ -424,10 +436,10 @@ static toon_err write_deletion(toon_store *store, const struct target *target,
 }
 
 static toon_err delete_locked(toon_store *store, toon_slice key,
-                              uint64_t if_version, toon_value *old) {
+                              uint64_t if_version, bool wants_old,
+                              toon_value *old) {
     struct target target;
-    toon_value before = {0};
-    toon_look look = old ? TOON_LOOK_WHOLE : TOON_LOOK_META;
+    toon_look look = wants_old ? TOON_LOOK_WHOLE : TOON_LOOK_META;
     toon_err err = find_target(store, key, look, &target);
     if (err != TOON_OK)
         return err;
@@ -435,24 +447,24 @@ static toon_err delete_locked(toon_store *store, toon_slice key,
         err = TOON_NOT_FOUND;
     else if (if_version != 0 && version_of(store, &target) != if_version)
         err = TOON_CONFLICT;
-    else if (old != NULL)
-        err = take_old(store, &target, &before);
+    else if (wants_old)
+        err = take_old(store, &target, old);
     if (err == TOON_OK)
         err = write_deletion(store, &target, 0, TOON_CHANGE_DELETE);
     toon_hit_free(&target.hit);
-    if (err == TOON_OK && old != NULL)
-        *old = before;
-    else
-        toon_value_release(&before);
     return err;
 }
 
 toon_err toon_delete(toon_store *store, toon_slice key, uint64_t if_version,
                      toon_value *old) {
+    toon_value before = {0};
     toon_err err = toon_change_begin(store);
     if (err != TOON_OK)
         return err;
-    return toon_change_end(store, delete_locked(store, key, if_version, old));
+    err = delete_locked(store, key, if_version, old != NULL, &before);
+    err = toon_change_end(store, err);
+    give_old(&before, old, err == TOON_OK);
+    return err;
 }
 
 /* ------------------------------------------------------------------ RENAME */
@@ -663,6 +675,8 @@ static toon_err expire_slot(toon_store *store, const toon_expiry_entry *entry,
         err = write_deletion(store, &target, 0, TOON_CHANGE_EXPIRE);
         if (err == TOON_OK)
             (void)atomic_fetch_add(&store->keys_expired, 1);
+    } else if (key->failed) {
+        err = toon_fail_memory();
     }
     toon_hit_free(&target.hit);
     return err;

@@ -82,6 +82,23 @@ static void a_failed_write_changes_nothing(void **state) {
     assert_int_equal(stats.torn_bytes, 0);
 }
 
+static void a_failed_write_hands_nothing_out(void **state) {
+    struct fixture *self = *state;
+    toon_value old = {0};
+    toon_set_options options = {.old = &old};
+    size_t size = 77;
+    put(self, "k", "v");
+    faulty.write_errno = EIO;
+    assert_int_equal(
+        toon_set(self->store, toon_str("k"), toon_str("w"), &options), TOON_IO);
+    assert_null(old.pin);
+    assert_int_equal(toon_delete(self->store, toon_str("k"), 0, &old), TOON_IO);
+    assert_null(old.pin);
+    assert_int_equal(
+        toon_append(self->store, toon_str("k"), toon_str("w"), &size), TOON_IO);
+    assert_int_equal(size, 77);
+}
+
 static void a_failed_write_undoes_the_whole_gathering(void **state) {
     struct fixture *self = *state;
     put(self, "a", "old");
@@ -147,6 +164,15 @@ static void a_failed_sync_makes_the_store_read_only(void **state) {
     assert_int_equal(close_and_reopen(self), TOON_IO);
     assert_value(self, "k", "v");
     put(self, "k", "w");
+}
+
+static void a_sync_without_space_has_failed_like_any_other(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    faulty.sync_errno = ENOSPC;
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    assert_int_equal(toon_last_error()->err, TOON_IO);
+    assert_int_equal(toon_last_error()->sys_errno, ENOSPC);
 }
 
 static void under_always_a_failed_sync_is_the_changes_error(void **state) {
@@ -280,16 +306,34 @@ static void what_is_derived_from_keys_follows_an_undo(void **state) {
     assert_value(self, "e", "v");
 }
 
+/* Made again, the record stands where the one stood that was undone. */
+static void an_expiry_that_was_undone_counts_once(void **state) {
+    struct fixture *self = *state;
+    toon_set_options expiring = {.expires_ms = INT64_MAX};
+    toon_stats stats;
+    faulty.write_errno = EIO;
+    assert_int_equal(
+        toon_set(self->store, toon_str("e"), toon_str("v"), &expiring),
+        TOON_IO);
+    faulty.write_errno = 0;
+    assert_ok(toon_set(self->store, toon_str("e"), toon_str("v"), &expiring));
+    assert_int_equal(close_and_reopen(self), TOON_IO);
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.keys_expiring, 1);
+}
+
 int main(void) {
 #define FAULT_TEST(name)                                                       \
     cmocka_unit_test_setup_teardown(name, faulty_setup, faulty_teardown)
     const struct CMUnitTest tests[] = {
         FAULT_TEST(interrupted_and_short_calls_go_on),
         FAULT_TEST(a_failed_write_changes_nothing),
+        FAULT_TEST(a_failed_write_hands_nothing_out),
         FAULT_TEST(a_failed_write_undoes_the_whole_gathering),
         FAULT_TEST(a_gathering_hears_of_a_write_that_failed_for_another),
         FAULT_TEST(no_room_is_full_and_reads_go_on),
         FAULT_TEST(a_failed_sync_makes_the_store_read_only),
+        FAULT_TEST(a_sync_without_space_has_failed_like_any_other),
         FAULT_TEST(under_always_a_failed_sync_is_the_changes_error),
         FAULT_TEST(a_cut_that_fails_makes_the_store_read_only),
         FAULT_TEST(a_clear_that_cannot_rename_clears_nothing),
@@ -298,6 +342,7 @@ int main(void) {
         FAULT_TEST(a_read_error_at_opening_is_no_torn_end),
         FAULT_TEST(a_full_disk_can_be_opened_and_cleared),
         FAULT_TEST(what_is_derived_from_keys_follows_an_undo),
+        FAULT_TEST(an_expiry_that_was_undone_counts_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
