@@ -1,38 +1,72 @@
 /*
  * check.c - reading every byte of a store, and writing none.
  *
+ * The log is read line by line, as an opening without an index would, but on
+ * behind what is damaged; then the index is held against what came out.
+ *
  * Knows the log's lines and the index file; must never know clients.
  */
+#include "check.h"
+
+#include "check_index.h"
 #include "dir_lock.h"
 #include "epoch.h"
 #include "error.h"
 #include "recover.h"
+#include "survey.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Progress is told so many times at most. */
 enum { PROGRESS_STEPS = 200 };
 
+/* Behind a torn end nothing counts: opening cuts it off. No failure. */
+#define STOP TOON_CLOSED
+
 struct check {
-    const toon_log *log;
     toon_finding_fn *finding;
     toon_progress_fn *progress;
     void *arg;
     toon_check_report *report;
+    toon_verdict *verdict;
+    toon_survey survey;
+    toon_index index;
+    bool has_index;   /* one of this log, with a right checksum */
     uint64_t durable; /* D of doc/format.md: before it, all must be valid */
     uint64_t told;    /* progress */
-    uint64_t batch;   /* where a batch that goes on began; 0: none */
-    uint64_t torn_at; /* the first invalid line past D; 0: none */
+    uint64_t foreign; /* records that a newer program wrote */
+    bool alone;       /* nobody writes */
     bool is_written;  /* a process has it open: its end is half written */
+    toon_index_audit audit;
 };
 
-static void find(const struct check *check, uint64_t offset, const char *text) {
+static void find(const struct check *check, int64_t offset, const char *text) {
     if (check->finding != NULL)
-        check->finding(check->arg, (int64_t)offset, text);
+        check->finding(check->arg, offset, text);
 }
 
-static void tell_progress(struct check *check, uint64_t at, uint64_t end) {
+static void find_damage(struct check *check, int64_t offset, const char *text) {
+    char line[540];
+    check->report->damaged++;
+    (void)snprintf(line, sizeof line, "damaged: %s", text);
+    find(check, offset, line);
+}
+
+static void find_log_damage(struct check *check, uint64_t offset,
+                            const char *text) {
+    check->verdict->log_damaged = true;
+    find_damage(check, (int64_t)offset, text);
+}
+
+static void find_index_damage(struct check *check, const char *text) {
+    check->verdict->index_damaged = true;
+    find_damage(check, -1, text);
+}
+
+static void tell_progress(void *arg, uint64_t at, uint64_t end) {
+    struct check *check = arg;
     uint64_t step = end / PROGRESS_STEPS + 1;
     if (check->progress == NULL || (at < check->told + step && at < end))
         return;
@@ -40,182 +74,334 @@ static void tell_progress(struct check *check, uint64_t at, uint64_t end) {
     check->progress(check->arg, at, end);
 }
 
-static void bad_line(struct check *check, uint64_t offset, const char *text) {
-    char line[120];
+/* --------------------------------------------------------------- the lines */
+
+/* Below D damage, else the torn end. */
+static toon_err bad_line(struct check *check, uint64_t offset,
+                         const char *text) {
+    char line[200];
+    uint64_t end = atomic_load(&check->survey.log->written);
     if (offset < check->durable) {
-        check->report->damaged++;
-        (void)snprintf(line, sizeof line, "damaged: %s", text);
-        find(check, offset, line);
-        return;
+        find_log_damage(check, offset, text);
+        return TOON_OK;
     }
-    if (check->torn_at == 0) {
-        check->torn_at = check->batch != 0 ? check->batch : offset;
-        if (check->is_written)
-            return;
-        (void)snprintf(line, sizeof line,
-                       "torn end: %s; opening the store cuts it off", text);
-        find(check, offset, line);
-    }
+    if (check->is_written)
+        return STOP;
+    (void)snprintf(line, sizeof line,
+                   "torn end: %s; opening the store cuts it off", text);
+    find(check, (int64_t)offset, line);
+    check->report->torn_bytes = end - offset;
+    return STOP;
 }
 
-/* What a record refers to: an earlier line that is a record. */
-static bool ref_is_record(const struct check *check, const toon_record *record,
+static toon_err on_record(void *arg, const toon_record *record,
                           uint64_t offset) {
-    toon_record base;
-    if (record->ref == 0)
-        return true;
-    if (record->ref < check->log->first || record->ref >= offset)
-        return false;
-    toon_slice before = toon_log_view(check->log, record->ref - 1, 1);
-    toon_slice line = toon_log_view(check->log, record->ref, 0);
-    return before.data != NULL && before.data[0] == '\n' &&
-           toon_record_parse(line, check->log->salt, &base) == RECORD_OK &&
-           base.type != RECORD_DELETED && base.type != RECORD_META &&
-           base.type != RECORD_SAME_VALUE;
-}
-
-static size_t check_record(struct check *check, toon_slice view,
-                           uint64_t offset) {
-    toon_record record;
-    if (toon_record_parse(view, check->log->salt, &record) != RECORD_OK)
-        return 0;
+    struct check *check = arg;
     check->report->rows++;
-    if (!toon_record_value_check(&record))
-        bad_line(check, offset, "a value is not in its canonical form");
-    else if (!ref_is_record(check, &record, offset))
-        bad_line(check, offset, "a record refers to what is no record");
-    if (!record.more)
-        check->batch = 0;
-    else if (check->batch == 0)
-        check->batch = offset;
-    return record.size;
+    if (check->has_index && offset < check->index.head.covered)
+        toon_index_audit_row(&check->audit, offset);
+    if (!toon_record_value_check(record))
+        return bad_line(check, offset, "a value is not in its canonical form");
+    return TOON_OK;
 }
 
-static size_t check_mark(struct check *check, toon_slice view,
-                         uint64_t offset) {
-    uint64_t synced;
-    size_t size;
-    if (toon_mark_parse(view, check->log->salt, &synced, &size) != RECORD_OK ||
-        synced > offset)
-        return 0;
+static toon_err on_mark(void *arg, uint64_t offset) {
+    struct check *check = arg;
+    (void)offset;
     check->report->marks++;
-    return size;
+    return TOON_OK;
 }
 
-/* Goes on behind a bad line: all damage is to be named, not the first. */
-static void check_lines(struct check *check) {
-    uint64_t end = atomic_load(&check->log->written);
-    uint64_t at = check->log->first;
-    while (at < end) {
-        toon_slice view = toon_log_view(check->log, at, 0);
-        size_t size = view.data[0] == '#' ? check_mark(check, view, at)
-                                          : check_record(check, view, at);
-        if (size == 0) {
-            bad_line(check, at, "no valid line");
-            const char *newline = memchr(view.data, '\n', view.size);
-            size = newline ? (size_t)(newline - view.data) + 1 : view.size;
-        }
-        at += size;
-        tell_progress(check, at, end);
-    }
-    if (check->batch != 0)
-        bad_line(check, check->batch, "a batch without its end");
-    if (check->torn_at != 0 && !check->is_written)
-        check->report->torn_bytes = end - check->torn_at;
+static toon_err on_left_out(void *arg, const toon_surveyed *it,
+                            toon_left_out why) {
+    struct check *check = arg;
+    if (why == LEFT_OUT_OF_BATCH)
+        return bad_line(check, it->offset,
+                        "a batch without its end, or without another record");
+    find_log_damage(check, it->offset,
+                    "a record builds on what is no valid record");
+    return TOON_OK;
 }
 
-static toon_err read_index(const toon_dir *dir, toon_log *log,
-                           struct check *check) {
-    toon_index index;
-    toon_err err = toon_index_load(dir, &index);
-    if (err == TOON_OK) { /* it may be younger than the log's size */
-        err = toon_log_look_again(log);
-        if (err == TOON_OK)
-            err = toon_log_require_map(log);
-        if (err != TOON_OK)
-            toon_index_free(&index);
-    }
+static toon_err on_damaged(void *arg, const toon_damage *place) {
+    struct check *check = arg;
+    char text[100];
+    bool settled = !check->is_written || place->from < check->durable;
+    if (place->unsteady && settled)
+        return toon_survey_fail_unsteady(&check->survey, place);
+    if (place->unreadable)
+        (void)snprintf(text, sizeof text,
+                       "the disk gave not all of %" PRIu64 " bytes",
+                       place->to - place->from);
+    else
+        (void)snprintf(text, sizeof text, "no valid line in %" PRIu64 " bytes",
+                       place->to - place->from);
+    return bad_line(check, place->from, text);
+}
+
+static toon_err on_foreign(void *arg, uint64_t offset, char type) {
+    struct check *check = arg;
+    char text[100];
+    (void)snprintf(text, sizeof text,
+                   "a record of type %c, which a newer program wrote", type);
+    find(check, (int64_t)offset, text);
+    check->foreign++;
+    return TOON_OK;
+}
+
+/* ---------------------------------------------------------------- the index */
+
+static toon_err on_reached(void *arg) {
+    struct check *check = arg;
+    char text[260];
+    if (!check->has_index || check->report->damaged > 0 || check->foreign > 0)
+        return TOON_OK; /* the replay is not what it should be either */
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    toon_err err = toon_index_audit_end(&check->audit, check->survey.volume);
+    toon_epoch_leave();
+    if (err != TOON_OK || check->audit.wrong == 0)
+        return err;
+    (void)snprintf(text, sizeof text,
+                   "the index is not what the log says, in %" PRIu64
+                   " places: %s",
+                   check->audit.wrong, check->audit.first);
+    find_index_damage(check, text);
+    check->report->index_usable = false;
+    return TOON_OK;
+}
+
+static toon_err load_index(struct check *check, const toon_dir *dir) {
+    toon_err err = toon_index_load(dir, &check->index);
+    check->has_index = err == TOON_OK;
     if (err == TOON_NOT_FOUND) {
-        find(check, UINT64_MAX, "there is no index; opening makes one");
+        find(check, -1, "there is no index; opening makes one");
         return TOON_OK;
     }
     if (err == TOON_CORRUPT) {
-        find(check, UINT64_MAX,
-             "the index is damaged; opening reads the log instead");
+        find_index_damage(check, "the index has a wrong checksum or form; "
+                                 "opening reads the log instead");
         return TOON_OK;
     }
-    if (err != TOON_OK)
-        return err;
-    uint64_t end = atomic_load(&check->log->written);
-    bool same_log = index.head.salt == check->log->salt;
-    check->report->index_usable = toon_index_fits(&index, check->log);
-    if (check->report->index_usable ||
-        (same_log && index.head.covered <= end)) {
-        check->durable = index.head.covered;
-    } else if (same_log && index.head.covered > end) {
-        check->durable = index.head.covered;
-        check->report->damaged++;
-        find(check, end, "damaged: the log is shorter than what was durable");
-    } else {
-        find(check, UINT64_MAX,
+    return err;
+}
+
+/* A record may be damaged where the index ends: the lines will show it. */
+static void judge_unfit(struct check *check) {
+    const toon_log *log = check->survey.log;
+    toon_record record;
+    toon_slice view = toon_log_view(log, check->index.head.last_offset, 0);
+    if (toon_record_parse(view, log->salt, &record) == RECORD_OK)
+        find_index_damage(check, "the index and the log are not of one moment "
+                                 "of this store: one of them was put here");
+}
+
+static void judge_index(struct check *check) {
+    const toon_log *log = check->survey.log;
+    const toon_index_head *head = &check->index.head;
+    uint64_t end = atomic_load(&log->written);
+    if (!check->has_index)
+        return;
+    if (head->salt != log->salt) {
+        find(check, -1,
              "the index is of another log; opening reads the log instead");
+        check->has_index = false;
+        return;
     }
-    toon_index_free(&index);
-    return TOON_OK;
+    check->durable = head->covered;
+    check->report->index_usable = toon_index_fits(&check->index, log);
+    if (head->covered > end)
+        find_log_damage(check, end, "the log is shorter than what was durable");
+    else if (!check->report->index_usable)
+        judge_unfit(check);
+    check->has_index = check->report->index_usable;
+    if (check->has_index)
+        check->survey.stop = head->covered;
 }
 
-/* The live keys are what opening finds. */
-static toon_err count_live(const toon_dir *dir, toon_check_report *report) {
-    toon_volume *volume;
-    toon_recovery recovery;
-    toon_err err = toon_recover(dir, true, &volume, &recovery);
+/* ------------------------------------------------------------------ the rest */
+
+/* What the first bytes say was found out another way. */
+static void judge_head(struct check *check) {
+    const toon_survey_head *head = &check->survey.head;
+    if (!head->magic_right)
+        find_log_damage(check, 0, "the file does not start with TOON001");
+    if (!head->version_right)
+        find_log_damage(check, 8, "the version");
+    if (!head->headline_right)
+        find_log_damage(check, TOON_LOG_HEADER_SIZE, "the first comment line");
+}
+
+/* The header's count was written when all these rows were durable. */
+static void judge_rows(struct check *check) {
+    char text[120];
+    uint64_t rows = check->report->rows;
+    uint32_t hint = check->survey.log->row_hint;
+    if (check->report->damaged > 0 || hint <= rows || check->is_written)
+        return;
+    (void)snprintf(text, sizeof text,
+                   "the header counts %" PRIu32 " rows, the log has %" PRIu64,
+                   hint, rows);
+    find_log_damage(check, 12, text);
+}
+
+/* Records are valid one by one; are the values that are in many pieces? */
+static toon_err check_value(struct check *check, uint64_t payload) {
+    toon_hit hit;
+    toon_pieces pieces = {0};
+    const toon_volume *volume = check->survey.volume;
+    uint64_t offset = toon_payload_offset(payload);
+    if (!toon_payload_builds_on(payload) ||
+        (check->is_written && offset >= check->durable))
+        return TOON_OK;
+    toon_err err =
+        toon_volume_load(volume, payload, TOON_LOOK_META, false, &hit);
+    if (err == TOON_OK && !hit.damaged)
+        err = toon_volume_pieces(volume, &hit, false, &pieces);
+    if (hit.damaged || err == TOON_CORRUPT) {
+        find_log_damage(check, offset, "the pieces of a value make none");
+        err = TOON_OK;
+    }
+    toon_pieces_free(&pieces);
+    toon_hit_free(&hit);
+    return err;
+}
+
+static toon_err check_values(struct check *check) {
+    enum { CAPACITY = 8192, WANT = 2048 };
+
+    const toon_slot_map *table = check->survey.volume->table;
+    toon_slot *slots = malloc(CAPACITY * sizeof *slots);
+    uint64_t cursor = 0;
+    toon_err err = slots != NULL ? TOON_OK : toon_fail_memory();
+    while (err == TOON_OK) {
+        size_t count =
+            toon_slot_map_scan(table, &cursor, WANT, slots, CAPACITY);
+        for (size_t i = 0; err == TOON_OK && i < count; i++)
+            err = check_value(check, slots[i].payload);
+        if (cursor == 0)
+            break;
+    }
+    free(slots);
+    check->report->live_keys = toon_slot_map_count(table);
+    return err;
+}
+
+static toon_err read_lines(struct check *check) {
+    const toon_survey_events events = {
+        .arg = check,
+        .record = on_record,
+        .mark = on_mark,
+        .left_out = on_left_out,
+        .damaged = on_damaged,
+        .foreign = on_foreign,
+        .reached = on_reached,
+        .progress = tell_progress,
+    };
+    uint64_t end = atomic_load(&check->survey.log->written);
+    uint64_t mark = toon_last_mark(check->survey.log, check->survey.start);
+    if (mark > check->durable)
+        check->durable = mark;
+    toon_err err = toon_survey_run(&check->survey, &events);
+    if (err == STOP)
+        err = TOON_OK;
     if (err != TOON_OK)
         return err;
-    report->live_keys = toon_slot_map_count(volume->table);
-    toon_volume_free(volume);
-    return TOON_OK;
+    judge_rows(check);
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    err = check_values(check);
+    toon_epoch_leave();
+    tell_progress(check, end, end);
+    return err;
 }
 
-static toon_err check_log(const toon_dir *dir, struct check *check) {
+/* The newer program that may have written it knows what its bytes mean. */
+static toon_err refuse_version(const toon_dir *dir) {
     toon_log *log;
-    check->is_written = toon_dir_is_locked(dir);
-    toon_err err = toon_log_open(dir, TOON_LOG_NAME, true, &log);
+    toon_err err = toon_log_open_any(dir, TOON_LOG_NAME, &log);
+    if (err == TOON_OK) {
+        err = toon_log_check_head(log);
+        toon_log_free(log);
+    }
+    return err == TOON_VERSION ? err : TOON_OK;
+}
+
+/* The index first: then the log is at least as long as it says. */
+static toon_err check_files(struct check *check, const toon_dir *dir) {
+    check->is_written = !check->alone && toon_dir_is_locked(dir);
+    toon_err err = refuse_version(dir);
+    if (err == TOON_OK)
+        err = load_index(check, dir);
+    if (err == TOON_OK)
+        err = toon_survey_open(dir, check->has_index ? &check->index : NULL,
+                               &check->survey);
     if (err != TOON_OK)
         return err;
-    check->log = log;
-    err = toon_log_require_map(log);
+    check->report->log_bytes = atomic_load(&check->survey.log->written);
+    check->is_written =
+        check->is_written || (!check->alone && toon_dir_is_locked(dir));
+    judge_head(check);
+    judge_index(check);
+    err = read_lines(check);
+    toon_survey_close(&check->survey);
+    return err;
+}
+
+static toon_err conclude(const struct check *check, const toon_dir *dir) {
+    if (check->report->damaged > 0)
+        return toon_fail_plain(TOON_CORRUPT, "%s: %" PRIu64 " damaged places",
+                               dir->path, check->report->damaged);
+    if (check->foreign > 0)
+        return toon_fail_plain(TOON_VERSION,
+                               "%s: %" PRIu64
+                               " records of types that this program does not "
+                               "know; a newer one wrote them and can read them",
+                               dir->path, check->foreign);
+    return TOON_OK;
+}
+
+toon_err toon_check_dir(const toon_dir *dir, bool alone,
+                        toon_finding_fn *finding, toon_progress_fn *progress,
+                        void *arg, toon_check_report *report,
+                        toon_verdict *verdict) {
+    struct check check = {.finding = finding,
+                          .progress = progress,
+                          .arg = arg,
+                          .report = report,
+                          .verdict = verdict,
+                          .alone = alone};
+    check.audit.index = &check.index;
+    *report = (toon_check_report){0};
+    *verdict = (toon_verdict){0};
+    toon_err err = check_files(&check, dir);
+    toon_index_free(&check.index);
     if (err == TOON_OK)
-        err = read_index(dir, log, check);
-    check->report->log_bytes = atomic_load(&log->written);
-    if (err == TOON_OK) {
-        check->is_written = check->is_written || toon_dir_is_locked(dir);
-        uint64_t mark = toon_last_mark(log, log->first);
-        check->durable = mark > check->durable ? mark : check->durable;
-        check_lines(check);
+        return conclude(&check, dir);
+    if (err == TOON_CORRUPT) { /* nothing can be told of its lines */
+        toon_error told = *toon_last_error();
+        find_damage(&check, told.offset, told.text);
+        return toon_fail_again(&told);
     }
-    toon_log_free(log);
+    return err;
+}
+
+toon_err toon_check_on(const toon_io *io, const char *path,
+                       toon_finding_fn *finding, toon_progress_fn *progress,
+                       void *arg, toon_check_report *report) {
+    toon_dir dir = {.fd = -1};
+    toon_verdict verdict;
+    *report = (toon_check_report){0};
+    toon_err err = toon_dir_open(io, path, false, &dir);
+    if (err == TOON_OK)
+        err = toon_check_dir(&dir, false, finding, progress, arg, report,
+                             &verdict);
+    toon_dir_close(&dir);
     return err;
 }
 
 toon_err toon_check(const char *path, toon_finding_fn *finding,
                     toon_progress_fn *progress, void *arg,
                     toon_check_report *report) {
-    toon_dir dir = {.fd = -1};
-    struct check check = {
-        .finding = finding, .progress = progress, .arg = arg, .report = report};
-    *report = (toon_check_report){0};
-    toon_err err = toon_dir_open(&toon_io_system, path, false, &dir);
-    if (err == TOON_OK && !toon_epoch_enter())
-        err = toon_fail_memory();
-    else if (err == TOON_OK) {
-        err = check_log(&dir, &check);
-        if (err == TOON_OK && report->damaged == 0)
-            err = count_live(&dir, report);
-        toon_epoch_leave();
-    }
-    if (err == TOON_OK && report->damaged > 0)
-        err = toon_fail_plain(TOON_CORRUPT, "%s: %" PRIu64 " damaged places",
-                              path, report->damaged);
-    toon_dir_close(&dir);
-    return err;
+    return toon_check_on(&toon_io_system, path, finding, progress, arg, report);
 }

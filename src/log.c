@@ -15,7 +15,7 @@
 
 static const char magic[8] = {'T', 'O', 'O', 'N', '0', '0', '1', '\n'};
 
-enum { FORMAT_VERSION = 2, ANCESTOR_VERSION = 1 };
+enum { ANCESTOR_VERSION = 1 };
 
 /* Blocks are reserved in steps of an eighth of the log between these. */
 #define RESERVE_STEP_MIN ((uint64_t)1 << 20)
@@ -79,7 +79,7 @@ toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
     toon_buf text = {0};
     toon_file file;
     char numbers[8];
-    toon_put_u32(numbers, FORMAT_VERSION);
+    toon_put_u32(numbers, TOON_LOG_VERSION);
     toon_put_u32(numbers + 4, 0);
     toon_buf_append(&text, magic, sizeof magic);
     toon_buf_append(&text, numbers, sizeof numbers);
@@ -101,10 +101,10 @@ static toon_err unknown_version(const toon_log *log, uint32_t version) {
     toon_where where = {log->file.path, 8, 0};
     return toon_fail(TOON_VERSION, where,
                      "%s is of version %" PRIu32
-                     ", this program knows version %d; it was left untouched: "
+                     ", this program knows version %u; it was left untouched: "
                      "open it with a newer program, and if none ever wrote "
                      "it, look at it with tst check",
-                     log->file.path, version, FORMAT_VERSION);
+                     log->file.path, version, TOON_LOG_VERSION);
 }
 
 static toon_err check_header(toon_log *log, uint64_t size) {
@@ -124,7 +124,7 @@ static toon_err check_header(toon_log *log, uint64_t size) {
                        "is of version 1, raw rows without keys, which this "
                        "program does not open; it was left untouched. `tst "
                        "import` reads it");
-    if (version != FORMAT_VERSION)
+    if (version != TOON_LOG_VERSION)
         return unknown_version(log, version);
     log->row_hint = toon_get_u32(header + 12);
     return TOON_OK;

@@ -22,6 +22,7 @@
 #define TOON_LOG_NAME         "db.toon"
 #define TOON_LOG_NEW_NAME     "db.toon.new" /* before it is renamed into place */
 #define TOON_LOG_HEADER_SIZE  16u
+#define TOON_LOG_VERSION      2u
 #define TOON_LOG_OFFSET_LIMIT ((uint64_t)1 << 40) /* what a slot can hold */
 
 typedef struct toon_log_map toon_log_map; /* the current mapping */

@@ -20,7 +20,7 @@
 
 /* ------------------------------------------------------------- fresh logs */
 
-static toon_err random_bytes(void *out, size_t size) {
+toon_err toon_random_bytes(void *out, size_t size) {
     ssize_t got;
     do {
         got = getrandom(out, size, 0);
@@ -34,7 +34,7 @@ static toon_err random_bytes(void *out, size_t size) {
 toon_err toon_log_install(const toon_dir *dir, uint64_t base, bool *renamed) {
     uint32_t salt = 0;
     *renamed = false;
-    toon_err err = random_bytes(&salt, sizeof salt);
+    toon_err err = toon_random_bytes(&salt, sizeof salt);
     if (err == TOON_OK)
         err = toon_log_create(dir, TOON_LOG_NEW_NAME, base, salt);
     if (err == TOON_OK)
@@ -204,14 +204,14 @@ static toon_err confirm_invalid(const toon_log *log, uint64_t offset) {
     return err;
 }
 
-static toon_err apply_record(struct replay *replay, const toon_record *record,
-                             uint64_t offset, toon_kept kept) {
-    toon_volume *volume = replay->volume;
-    replay->key.size = 0;
-    if (!toon_record_key(record, &replay->key))
-        return replay->key.failed ? toon_fail_memory()
-                                  : toon_volume_damaged(volume, offset);
-    toon_slice key = toon_buf_slice(&replay->key);
+toon_err toon_replay_record(toon_volume *volume, const toon_record *record,
+                            uint64_t offset, toon_kept kept,
+                            toon_buf *scratch) {
+    scratch->size = 0;
+    if (!toon_record_key(record, scratch))
+        return scratch->failed ? toon_fail_memory()
+                               : toon_volume_damaged(volume, offset);
+    toon_slice key = toon_buf_slice(scratch);
     toon_hit old;
     toon_step step = {.hash = toon_key_hash(key, volume->seed),
                       .offset = offset};
@@ -282,8 +282,8 @@ static toon_err apply_batch(struct replay *replay) {
             return unreadable(log, offset);
         if (!toon_epoch_enter())
             return toon_fail_memory();
-        toon_err err =
-            apply_record(replay, &record, offset, kept_around(replay, i));
+        toon_err err = toon_replay_record(replay->volume, &record, offset,
+                                          kept_around(replay, i), &replay->key);
         toon_epoch_leave();
         if (err != TOON_OK)
             return err;
@@ -530,7 +530,7 @@ static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
         volume_from_index(dir, read_only, log, &replay.volume, &covered);
     if (err == TOON_OK && replay.volume == NULL) {
         uint64_t seed = 0;
-        err = random_bytes(&seed, sizeof seed);
+        err = toon_random_bytes(&seed, sizeof seed);
         if (err == TOON_OK)
             replay.volume = toon_volume_new(log, seed, 1, 0);
         if (err == TOON_OK && replay.volume == NULL)

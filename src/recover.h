@@ -32,6 +32,14 @@ typedef struct toon_recovery {
 toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
                       toon_recovery *recovery);
 
+/* In an epoch. Applies a valid record to the volume, as the next of the log.
+ * `kept`: what stays live beside what it builds on. `scratch` has its key
+ * afterwards. */
+toon_err toon_replay_record(toon_volume *volume, const toon_record *record,
+                            uint64_t offset, toon_kept kept, toon_buf *scratch);
+
+toon_err toon_random_bytes(void *out, size_t size);
+
 /* Where there is no log: TOON_NOT_FOUND, or if there was one, as an index
  * tells, TOON_CORRUPT: an empty log must not take its place unasked. */
 toon_err toon_log_missing(const toon_dir *dir);

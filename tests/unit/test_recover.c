@@ -340,11 +340,10 @@ static void no_flipped_byte_goes_unnoticed(void **state) {
     size_t last = size - strlen("d[4]: x,1732300000000,0,s25d9ec82\n");
     for (size_t at = 0; at < last; at++) {
         toon_check_report report;
-        bool hint = at >= 12 && at < 16; /* the row count is only a hint */
         flip(self, "db.toon", at);
         toon_err err = toon_check(self->dir, NULL, NULL, NULL, &report);
-        if ((err == TOON_OK && report.torn_bytes == 0) != hint)
-            fail_msg("byte %zu: %s", at, toon_strerror(err));
+        if (err == TOON_OK && report.torn_bytes == 0)
+            fail_msg("byte %zu", at);
         flip(self, "db.toon", at);
     }
     toon_check_report report;
