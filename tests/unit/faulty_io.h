@@ -26,6 +26,7 @@ static struct {
     int interrupts; /* so many EINTR first, of any read or write */
     size_t transfer_max;
     int writes, syncs;
+    size_t read_bytes; /* by calls, not from the mapping */
 } faulty;
 
 static bool interrupted(void) {
@@ -47,7 +48,11 @@ static ssize_t faulty_pread(int fd, void *buf, size_t size, off_t offset) {
         errno = faulty.read_errno;
         return -1;
     }
-    return interrupted() ? -1 : pread(fd, buf, limited(size), offset);
+    if (interrupted())
+        return -1;
+    ssize_t count = pread(fd, buf, limited(size), offset);
+    faulty.read_bytes += count > 0 ? (size_t)count : 0;
+    return count;
 }
 
 static ssize_t faulty_pwrite(int fd, const void *buf, size_t size,

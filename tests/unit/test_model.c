@@ -7,7 +7,7 @@
  */
 #include "fixture.h"
 
-enum { KEYS = 40, STEPS = 6000, VALUE_MAX = 3000 };
+enum { KEYS = 40, STEPS = 6000, VALUE_MAX = 20000, PIECE_MAX = 5000 };
 
 struct model_key {
     bool present;
@@ -81,13 +81,17 @@ static void compare(const struct life *life, toon_store *store) {
 
 /* --------------------------------------------------------------- changing */
 
-static size_t random_bytes(struct life *life, char *out) {
+static void fill_random(struct life *life, char *out, size_t size) {
     static const char text[] = "abcdefgh\n\",\\: 0123";
-    size_t size = pick(life, 10) == 0 ? pick(life, 900) : pick(life, 30);
     bool binary = pick(life, 4) == 0;
     for (size_t i = 0; i < size; i++)
         out[i] =
             binary ? (char)pick(life, 256) : text[pick(life, sizeof text - 1)];
+}
+
+static size_t random_bytes(struct life *life, char *out) {
+    size_t size = pick(life, 10) == 0 ? pick(life, 900) : pick(life, 30);
+    fill_random(life, out, size);
     return size;
 }
 
@@ -108,22 +112,34 @@ static void set_random(struct life *life, uint64_t key) {
                        toon_bytes(model->value, model->size), &options));
 }
 
-static void append_random(struct life *life, uint64_t key) {
+static void append_bytes(struct life *life, uint64_t key, size_t size) {
     struct model_key *model = &life->now[key];
-    char name[32], bytes[1000];
-    size_t size = random_bytes(life, bytes), told;
+    char name[32], bytes[PIECE_MAX];
+    size_t told;
     if (!model->present) {
         model->size = 0;
         model->mode = 0;
     }
     if (model->size + size > VALUE_MAX)
         return;
+    fill_random(life, bytes, size);
     memcpy(model->value + model->size, bytes, size);
     model->size += size;
     model->present = true;
     assert_ok(toon_append(life->store->store, name_of(key, name),
                           toon_bytes(bytes, size), &told));
     assert_int_equal(told, model->size);
+}
+
+/* One piece, or so many of about one size that they are merged. */
+static void append_random(struct life *life, uint64_t key) {
+    static const size_t sizes[] = {3, 70, 200, 4097, PIECE_MAX};
+    bool one = pick(life, 12) > 0;
+    size_t most = one ? 31 : sizes[pick(life, 5)];
+    for (uint64_t left = one ? 1 : 1 + pick(life, 80); left > 0; left--)
+        append_bytes(life, key,
+                     pick(life, 20) == 0 ? pick(life, PIECE_MAX + 1)
+                                         : pick(life, most));
 }
 
 static void delete_random(struct life *life, uint64_t key) {
