@@ -77,6 +77,11 @@ static toon_err fake_set(void *self, toon_slice key, toon_slice value,
     return TOON_OK;
 }
 
+static void fake_figures(void *self, toon_stats *out) {
+    (void)self;
+    *out = (toon_stats){.keys = 1};
+}
+
 static void tell_moved(void) {
     notices_on_change(
         m, &(toon_change){.kind = TOON_CHANGE_MOVED, .version = MARK});
@@ -116,7 +121,8 @@ static void move_and_tell_later(void) {
 static const backend_ops ops = {.get = fake_get,
                                 .stat = fake_stat,
                                 .set = fake_set,
-                                .version_base = fake_version_base};
+                                .version_base = fake_version_base,
+                                .figures = fake_figures};
 
 static int set_up(void **state) {
     (void)state;
