@@ -166,17 +166,32 @@ int file_look_locked(struct mount *m, node *n, file_facts *out) {
 
 /* -------------------------------------------------------------------- open */
 
+/* Has the store room for so many bytes more? */
+static int check_space(const struct mount *m, const toon_stats *stats,
+                       uint64_t bytes) {
+    struct statvfs fs;
+    if (m->options.data_dir != NULL && statvfs(m->options.data_dir, &fs) == 0 &&
+        (uint64_t)fs.f_bavail * fs.f_frsize < bytes) {
+        return ENOSPC;
+    }
+    uint64_t most = m->options.store_size_max;
+    return most != 0 && stats->log_bytes + bytes > most ? ENOSPC : 0;
+}
+
 /* What cannot be kept is refused at once: many programs look at no error of
  * close(2). */
-static int check_writable(const struct mount *m) {
+static int check_writable(const struct mount *m, bool replaces) {
     toon_stats stats;
     m->store.ops->figures(m->store.store, &stats);
-    return stats.read_only ? EROFS : 0;
+    if (stats.read_only) {
+        return EROFS;
+    }
+    return replaces ? check_space(m, &stats, 1) : 0;
 }
 
 int file_create_locked(struct mount *m, node *n, mode_t mode) {
     assert(n->content == NULL);
-    int error = check_writable(m);
+    int error = check_writable(m, true);
     if (error != 0) {
         return error;
     }
@@ -298,7 +313,7 @@ int file_open_locked(struct mount *m, node *n, int flags) {
     if (gone || (detached && !rewrites)) {
         return ESTALE;
     }
-    int error = writes ? check_writable(m) : 0;
+    int error = writes ? check_writable(m, (flags & O_TRUNC) != 0) : 0;
     if (error == 0) {
         error = open_existing(m, n, flags);
     }
@@ -362,6 +377,9 @@ int file_commit_locked(struct mount *m, node *n) {
     content *c = n->content;
     if (c == NULL || !is_uncommitted(c)) {
         return 0;
+    }
+    if (c->refused != 0 && (c->bytes.whole || c->pending)) {
+        return c->refused;
     }
     struct standing is;
     standing_of(m, n, &is);
@@ -428,16 +446,7 @@ static int check_room(const struct mount *m, const content *c, size_t size) {
     size_t new_bytes = c->bytes.whole
                            ? size
                            : buffer_uncommitted(&c->bytes).size + (size - now);
-    struct statvfs fs;
-    if (m->options.data_dir != NULL && statvfs(m->options.data_dir, &fs) == 0 &&
-        (uint64_t)fs.f_bavail * fs.f_frsize < new_bytes) {
-        return ENOSPC;
-    }
-    if (m->options.store_size_max != 0 &&
-        stats.log_bytes + new_bytes > m->options.store_size_max) {
-        return ENOSPC;
-    }
-    return 0;
+    return check_space(m, &stats, new_bytes);
 }
 
 int file_read_locked(struct mount *m, node *n, size_t offset, size_t size,
@@ -452,6 +461,7 @@ int file_read_locked(struct mount *m, node *n, size_t offset, size_t size,
 
 static void touch(content *c) {
     c->dirty = true;
+    c->refused = 0;
     c->time_set = false;
     c->meta.written_ms = now_ms();
 }
@@ -468,6 +478,7 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
         error = load_base(m, n, true);
     }
     if (error != 0) {
+        c->refused = error;
         return error;
     }
     bool done = append ? buffer_append(&c->bytes, bytes)
@@ -486,6 +497,7 @@ int file_truncate_locked(struct mount *m, node *n, size_t size) {
         error = load_base(m, n, true);
     }
     if (error != 0) {
+        c->refused = error;
         return error;
     }
     if (!buffer_truncate(&c->bytes, size)) {

@@ -23,6 +23,7 @@ typedef struct content {
     bool mode_set; /* meta.mode must be stored with it */
     bool time_set; /* meta.written_ms was asked for */
     bool shown;    /* somebody has seen attributes of what is uncommitted */
+    int refused;   /* what the last write was refused with; 0: it was taken */
 } content;
 
 /*
@@ -41,6 +42,11 @@ int file_open_locked(struct mount *m, node *n, int flags);
  * then, and the kernel is told. */
 int file_close_locked(struct mount *m, node *n);
 
+/*
+ * After a write that was refused, for want of room say, what there is would be
+ * half of what was meant: it is refused too and the store keeps the old value,
+ * until a write succeeds. What only appends is committed as far as it came.
+ */
 int file_commit_locked(struct mount *m, node *n);
 
 /* `*at`: where it went; with `append` that is the end. */
