@@ -199,6 +199,17 @@ toon_err toon_log_open_any(const toon_dir *dir, const char *name,
     return err;
 }
 
+/* Its failure is nobody's: there is no reserve then. */
+static void shrink_to_reserve(toon_log *log) {
+    uint64_t end = atomic_load(&log->written);
+    if (log->allocated <= end)
+        return;
+    toon_log_trim(log);
+    if (log->allocated == end)
+        (void)log->file.io->allocate(log->file.fd, (off_t)end,
+                                     (off_t)TOON_LOG_RESERVE);
+}
+
 void toon_log_free(toon_log *log) {
     if (log == NULL)
         return;
@@ -206,7 +217,7 @@ void toon_log_free(toon_log *log) {
     if (map != NULL)
         free_map(map);
     if (log->file.fd >= 0)
-        toon_log_trim(log);
+        shrink_to_reserve(log);
     toon_file_close(&log->file);
     toon_buf_free(&log->gather);
     free(log);
@@ -353,9 +364,9 @@ toon_err toon_log_cut(toon_log *log, uint64_t size) {
 }
 
 void toon_log_trim(toon_log *log) {
+    /* Also what an earlier process reserved, which nobody knows of. */
     uint64_t written = atomic_load(&log->written);
-    if (log->allocated > written &&
-        toon_file_truncate(&log->file, written) == TOON_OK)
+    if (toon_file_truncate(&log->file, written) == TOON_OK)
         log->allocated = written;
 }
 

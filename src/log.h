@@ -25,6 +25,10 @@
 #define TOON_LOG_VERSION      2u
 #define TOON_LOG_OFFSET_LIMIT ((uint64_t)1 << 40) /* what a slot can hold */
 
+/* Room that stays reserved behind the end of a log that is closed, so that on
+ * a disk that others have filled meanwhile keys can still be removed. */
+#define TOON_LOG_RESERVE ((uint64_t)80 << 10)
+
 typedef struct toon_log_map toon_log_map; /* the current mapping */
 
 typedef struct toon_log {
@@ -68,7 +72,8 @@ toon_err toon_log_open_any(const toon_dir *dir, const char *name,
                            toon_log **out);
 toon_err toon_log_check_head(toon_log *log);
 
-/* No reader may be left (toon_epoch_retire). Gives reserved blocks back. */
+/* No reader may be left (toon_epoch_retire). Gives reserved blocks back, but
+ * for TOON_LOG_RESERVE. */
 void toon_log_free(toon_log *log);
 
 /* Offset of the next line. Writer. */

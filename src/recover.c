@@ -417,6 +417,11 @@ static toon_err cut_torn(const toon_dir *dir, struct replay *replay,
     if (err == TOON_OK && !all_zeros(toon_buf_slice(&torn)))
         err = keep_torn(dir, toon_buf_slice(&torn), recovery->kept);
     toon_buf_free(&torn);
+    if (err == TOON_FULL) { /* what nobody was promised keeps no store shut */
+        err = toon_dir_unlink(dir, recovery->kept);
+        recovery->kept[0] = '\0';
+        recovery->no_room = true;
+    }
     if (err == TOON_OK)
         err = toon_log_cut(log, replay->valid_end);
     if (err == TOON_OK)

@@ -17,7 +17,9 @@ typedef struct toon_recovery {
     uint64_t torn_bytes;   /* cut off (read-only: passed over) */
     uint64_t missing_rows; /* the header counts so many more than there are */
     bool is_written;       /* read-only: another process has the store open */
-    char kept[32];         /* name of the file that holds them; "": all zeros */
+    char kept[32];         /* name of the file that holds them; "": all zeros,
+                              or no room for it */
+    bool no_room;
 } toon_recovery;
 
 /*

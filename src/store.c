@@ -23,8 +23,10 @@
 #endif
 
 /* A change that adds leaves so much room for those that remove, so that a
- * full disk can be cleaned up through the store itself. */
-#define REMOVAL_CUSHION ((size_t)64 << 10)
+ * full disk can be cleaned up through the store itself; and those leave some
+ * for the new log of a clear. */
+#define REMOVAL_CUSHION ((size_t)TOON_LOG_RESERVE)
+#define CLEAR_CUSHION   ((size_t)16 << 10)
 
 int64_t toon_now_ms(void) {
     struct timespec now;
@@ -509,8 +511,9 @@ toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan) {
     uint64_t offset = toon_log_end(log);
     plan->draft.more = atomic_load(&store->batch_thread) != NULL;
     size_t size = toon_record_encode(&log->gather, &plan->draft, log->salt);
-    toon_err err = toon_log_admit(log, begun, removes ? 0 : REMOVAL_CUSHION,
-                                  removes ? 0 : store->options.store_size_max);
+    toon_err err =
+        toon_log_admit(log, begun, removes ? CLEAR_CUSHION : REMOVAL_CUSHION,
+                       removes ? 0 : store->options.store_size_max);
     if (err != TOON_OK) {
         store->events.size = events_size;
         return err;

@@ -196,10 +196,11 @@ static void report(const toon_store *store, const toon_recovery *recovery) {
     (void)snprintf(
         text, sizeof text,
         "%s: the last %" PRIu64
-        " bytes of the log were torn by a crash and %s%s%s",
+        " bytes of the log were torn by a crash and %s%s%s%s",
         store->dir.path, recovery->torn_bytes,
         read_only ? "passed over; the next writer cuts them off" : "cut off",
-        recovery->kept[0] != '\0' ? "; they are kept in " : "", recovery->kept);
+        recovery->kept[0] != '\0' ? "; they are kept in " : "", recovery->kept,
+        recovery->no_room ? "; there was no room to keep them" : "");
     say(store, TOON_WARNING, text);
 }
 
