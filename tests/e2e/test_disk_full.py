@@ -1,0 +1,327 @@
+"""A disk without space: writers are told, readers served, removals go on,
+nothing that was acknowledged is lost, and space that comes back is used.
+
+The disk is a tmpfs of a few MiB, which only root can mount."""
+
+import errno
+import os
+import subprocess
+import threading
+import unittest
+
+import redis
+
+import harness
+
+DISK_MB = 16 if harness.SMALL else 32
+MB = 1 << 20
+NO_SPACE = "no space left"
+
+
+def text_of(name, size):
+    """What a key of this name is set to."""
+    return b"%s " % name.encode() + b"x" * size
+
+
+class Filler(threading.Thread):
+    """Sets keys until it is refused. `there` is what was acknowledged."""
+
+    def __init__(self, server, name, size):
+        super().__init__(daemon=True)
+        self.client = server.client()
+        self.name = name
+        self.size = size
+        self.there = {}
+        self.refused = []
+        self.told = set()
+
+    def run(self):
+        number = 0
+        while not self.refused:
+            pipe = self.client.pipeline(transaction=False)
+            names = ["%s:%d" % (self.name, number + i) for i in range(8)]
+            number += 8
+            for name in names:
+                pipe.set(name, text_of(name, self.size))
+            for name, said in zip(names, pipe.execute(raise_on_error=False)):
+                if said is True:
+                    self.there[name] = text_of(name, self.size)
+                else:
+                    self.refused.append(name)
+                    self.told.add(str(said))
+        self.client.close()
+
+
+class FullTest(harness.StoreTest):
+    def fill(self, server, size=10000):
+        """Several clients at once; what is there then, and what is not."""
+        fillers = [Filler(server, "fill%d" % i, size) for i in range(3)]
+        for filler in fillers:
+            filler.start()
+        there, refused = {}, []
+        for filler in fillers:
+            filler.join()
+            there.update(filler.there)
+            refused += filler.refused
+            for told in filler.told:
+                self.assertIn(NO_SPACE, told)
+        self.assertTrue(there and refused)
+        return there, refused
+
+    def assert_there(self, server, there, refused=()):
+        with server.client() as client:
+            names = sorted(there)
+            for start in range(0, len(names), 100):
+                part = names[start : start + 100]
+                for name, value in zip(part, client.mget(part)):
+                    self.assertEqual(value, there[name], name)
+            for name in refused:
+                self.assertIsNone(client.get(name), name)
+
+    def assert_refused(self, client, *words):
+        with self.subTest(words[0]):
+            with self.assertRaisesRegex(redis.ResponseError, NO_SPACE):
+                client.execute_command(*words)
+
+    def assert_no_space(self, call, *arguments):
+        with self.assertRaises(OSError) as caught:
+            call(*arguments)
+        self.assertEqual(caught.exception.errno, errno.ENOSPC)
+
+    def remove_some(self, client, there, count):
+        for name in sorted(there)[:count]:
+            self.assertEqual(client.delete(name), 1)
+            del there[name]
+
+    def check(self, server):
+        harness.run(harness.TST, "check", server.data)
+
+
+@harness.needs_root
+class SmallDisk(FullTest):
+    def setUp(self):
+        super().setUp()
+        self.disk = self.path("disk")
+        os.mkdir(self.disk)
+        words = ["mount", "-t", "tmpfs", "-o", "size=%dm" % DISK_MB, "toon", self.disk]
+        done = subprocess.run(words, stderr=subprocess.PIPE, check=False)
+        if done.returncode != 0:
+            self.skipTest("no tmpfs here: " + harness.tail(done.stderr))
+
+    def small_server(self, *args, mount=False):
+        server = self.server(mount=mount, start=False, data="disk/data", args=args)
+        server.log = self.path("stderr")  # not on that disk
+        return server.start()
+
+    def occupy(self):
+        """Somebody else's file takes all that is left."""
+        path = os.path.join(self.disk, "occupied")
+        with open(path, "ab", 0) as file:
+            for size in (65536, 4096):
+                try:
+                    while file.write(b"z" * size):
+                        pass
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOSPC)
+        space = os.statvfs(self.disk)
+        self.assertEqual(space.f_bavail, 0)
+        return path
+
+    def test_writers_are_told_and_nothing_is_changed(self):
+        server = self.small_server()
+        there, refused = self.fill(server)
+        name = min(there)
+        with server.client() as client:
+            for words in (
+                ("SET", name, "x" * 20000),
+                ("APPEND", name, "x" * 20000),
+                ("MSET", name, "x" * 10000, "other", "x" * 10000),
+                ("SETRANGE", name, "0", "x" * 20000),
+            ):
+                self.assert_refused(client, *words)
+            self.assertIsNone(client.get("other"))
+            self.assertEqual(client.info("persistence")["aof_last_write_status"], "ok")
+        self.assert_there(server, there, refused)
+        self.stop(server)
+
+    def test_small_changes_are_refused_before_removals_are(self):
+        server = self.small_server()
+        there, _ = self.fill(server)
+        with server.client() as client:
+            with self.assertRaisesRegex(redis.ResponseError, NO_SPACE):
+                for number in range(10**6):
+                    client.set("small:%d" % number, "x")
+                    there["small:%d" % number] = b"x"
+            self.assert_refused(client, "SET", "another", "small one")
+            self.assert_refused(client, "EXPIRE", min(there), "100")
+            self.assert_refused(client, "RENAME", min(there), "other")
+            self.assert_refused(client, "APPEND", min(there), "more")
+            self.remove_some(client, there, 500)
+            self.assertEqual(client.execute_command("PEXPIREAT", min(there), 1), 1)
+            del there[min(there)]
+            self.assertTrue(client.save())
+        self.assert_there(server, there)
+        server.kill()
+        self.check(server)
+        server.start()
+        self.assert_there(server, there)
+        with server.client() as client:
+            self.assertEqual(client.dbsize(), len(there))
+
+    @harness.needs_fuse
+    def test_the_mount_says_enospc_and_shows_what_is_there(self):
+        server = self.small_server(mount=True)
+
+        def at(name):
+            return os.path.join(server.mount, name)
+
+        harness.write_file(at("old"), b"old")
+        spare = os.path.join(self.disk, "spare")
+        harness.write_file(spare, b"z" * 2 * MB)
+        there, _ = self.fill(server)
+        written = {}
+        try:
+            for number in range(1000):
+                harness.write_file(at("file%d" % number), b"y" * 3000)
+                written["file%d" % number] = b"y" * 3000
+        except OSError as error:
+            self.assertEqual(error.errno, errno.ENOSPC)
+        self.assertLess(len(written), 1000)
+        for mode in ("wb", "ab", "r+b"):
+            self.assert_no_space(harness.write_file, at("old"), b"new" * 2000, mode)
+        self.assert_no_space(harness.write_file, at("new"), b"new" * 2000)
+        os.unlink(spare)
+        for name in ("old", "new"):
+            self.assert_no_space(harness.write_file, at(name), b"n" * DISK_MB * MB)
+        # What has no room does not leave half of it behind.
+        self.assertEqual(harness.read_file(at("old")), b"old")
+        self.assertFalse(os.path.exists(at("new")))
+        for name, text in written.items():
+            self.assertEqual(harness.read_file(at(name)), text)
+        for name in sorted(there)[:100]:
+            self.assertEqual(harness.read_file(at(name)), there[name])
+            os.unlink(at(name))
+            del there[name]
+        there.update(written, old=b"old")
+        self.assert_there(server, there)
+        names = set(os.listdir(server.mount))
+        self.assertEqual(names, set(there))
+        self.stop(server)
+        server.start()
+        self.assert_there(server, there)
+
+    @harness.needs_fuse
+    def test_flushdb_gives_the_space_back_whatever_was_used_up(self):
+        server = self.small_server(mount=True)
+        there, _ = self.fill(server)
+        with server.client() as client:
+            with self.assertRaisesRegex(redis.ResponseError, NO_SPACE):
+                for name in sorted(there):
+                    client.delete(name)
+            self.assertTrue(client.flushdb())
+            self.assertEqual(client.dbsize(), 0)
+            client.set("key", b"x" * MB)
+        path = os.path.join(server.mount, "file")
+        harness.write_file(path, b"y" * MB)
+        self.assertEqual(harness.read_file(path), b"y" * MB)
+        there, _ = self.fill(server)
+        self.assertGreater(len(there) * 10000, DISK_MB * MB // 2)
+        self.stop(server)
+
+    def test_killed_on_a_full_disk_it_opens_and_goes_on_serving(self):
+        server = self.small_server("--appendfsync", "always")
+        there, refused = self.fill(server)
+        for _ in range(3):
+            server.kill()
+            self.check(server)
+            server.start()
+            self.assert_there(server, there, refused)
+            with server.client() as client:
+                self.remove_some(client, there, 30)
+                self.assert_refused(client, "SET", "more", "x" * 100000)
+        self.stop(server)
+        self.check(server)
+        server.start()
+        self.assert_there(server, there, refused)
+
+    def test_somebody_elses_file_is_no_lasting_harm(self):
+        server = self.small_server()
+        with server.client() as client:
+            there = {"key%d" % i: text_of("key%d" % i, 5000) for i in range(500)}
+            client.mset(there)
+            path = self.occupy()
+            filled, refused = self.fill(server)
+            there.update(filled)
+            self.assert_there(server, there, refused)
+            self.remove_some(client, there, 100)
+            os.unlink(path)
+            for number in range(100):
+                name = "later%d" % number
+                there[name] = text_of(name, 10000)
+                client.set(name, there[name])
+        self.assert_there(server, there)
+        self.stop(server)
+
+    def test_without_one_free_byte_it_opens_serves_and_removes(self):
+        server = self.small_server()
+        with server.client() as client:
+            there = {"key%d" % i: text_of("key%d" % i, 5000) for i in range(500)}
+            client.mset(there)
+        self.stop(server)
+        path = self.occupy()
+        for _ in range(2):
+            server.start()
+            self.assert_there(server, there)
+            self.stop(server)
+            self.occupy()
+        server.start()
+        with server.client() as client:
+            self.assert_refused(client, "SET", "more", "x" * 10000)
+            self.remove_some(client, there, 100)
+            server.kill()
+            server.start()
+            self.assert_there(server, there)
+        with server.client() as client:
+            self.assertTrue(client.flushdb())
+            os.unlink(path)
+            self.assertTrue(client.set("more", "x" * 10000))
+        self.stop(server)
+
+    def test_without_one_free_byte_a_torn_end_is_cut_all_the_same(self):
+        server = self.small_server()
+        with server.client() as client:
+            client.mset({"key%d" % i: "value" for i in range(100)})
+        server.kill()
+        log = os.path.join(server.data, "db.toon")
+        with open(log, "ab", 0) as file:
+            file.write(b'torn[4]: "and no')
+        self.occupy()
+        server.start()
+        with server.client() as client:
+            self.assertEqual(client.dbsize(), 100)
+        self.assertIn("torn by a crash", server.output())
+        self.stop(server)
+        self.check(server)
+
+
+class StoreMax(FullTest):
+    @harness.needs_fuse
+    def test_it_is_a_full_disk_that_removals_pass(self):
+        server = self.server(mount=True, args=("--store-max", "4mb"))
+        there, refused = self.fill(server)
+        self.assertLess(os.path.getsize(os.path.join(server.data, "db.toon")), 4 * MB)
+        self.assert_there(server, there, refused)
+        path = os.path.join(server.mount, "file")
+        self.assert_no_space(harness.write_file, path, b"y" * 20000)
+        self.assertFalse(os.path.exists(path))
+        with server.client() as client:
+            self.assert_refused(client, "SET", "more", "x" * 20000)
+            self.remove_some(client, there, len(there))
+            self.assertEqual(client.dbsize(), 0)
+            self.assertTrue(client.flushdb())
+        harness.write_file(path, b"y" * 20000)
+        self.stop(server)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
