@@ -118,13 +118,7 @@ static void move_and_tell_later(void) {
     store.event_due = true;
 }
 
-static void fake_figures(void *arg, toon_stats *out) {
-    (void)arg;
-    *out = (toon_stats){0};
-}
-
-static const backend_ops ops = {.figures = fake_figures,
-                                .get = fake_get,
+static const backend_ops ops = {.get = fake_get,
                                 .stat = fake_stat,
                                 .set = fake_set,
                                 .version_base = fake_version_base,
