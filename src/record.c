@@ -54,8 +54,8 @@ static const type_rule rules[] = {
     {CELL_TEXT, RECORD_STRING, false, true},
     {CELL_BASE64, RECORD_BASE64, false, true},
     {CELL_NULL, RECORD_DELETED, false, false},
-    {CELL_TEXT, RECORD_APPENDED, true, false},
-    {CELL_BASE64, RECORD_APPENDED_BASE64, true, false},
+    {CELL_TEXT, RECORD_APPENDED, true, true},
+    {CELL_BASE64, RECORD_APPENDED_BASE64, true, true},
     {CELL_NULL, RECORD_META, true, true},
     {CELL_NULL, RECORD_SAME_VALUE, true, true},
 };

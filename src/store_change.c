@@ -344,8 +344,7 @@ static toon_err append_piece(toon_store *store, const struct target *target,
     plan.draft.ref = ref;
     plan.draft.written_ms = toon_now_ms();
     plan.draft.expires_ms = target->hit.record.expires_ms;
-    if (ref == 0)
-        plan.draft.mode = target->hit.record.mode;
+    plan.draft.mode = target->hit.record.mode;
     plan.kept = ref;
     plan.blob = blob_of_append(store, target, fact->value_size, bytes);
     if (err == TOON_OK)
@@ -354,29 +353,6 @@ static toon_err append_piece(toon_store *store, const struct target *target,
         remember_append(store, target, fact, &merge, bytes.size);
     toon_blob_release(plan.blob);
     free_merge(&merge);
-    return err;
-}
-
-/* A piece has no cell for a mode: where there is one, a second record of the
- * same batch says it again. */
-static toon_err append_with_mode(toon_store *store, const struct target *target,
-                                 const toon_fact *fact, toon_slice bytes) {
-    struct target grown;
-    toon_meta meta = {.mode = target->hit.record.mode};
-    if (meta.mode == 0)
-        return append_piece(store, target, fact, bytes);
-    toon_group group = toon_group_begin_locked(store);
-    toon_err err = append_piece(store, target, fact, bytes);
-    if (err == TOON_OK)
-        err = find_target(store, target->key, TOON_LOOK_META, &grown);
-    if (err == TOON_OK) {
-        err = write_meta(store, &grown, TOON_META_MODE, &meta);
-        toon_hit_free(&grown.hit);
-    }
-    if (err == TOON_OK)
-        toon_group_commit_locked(store, &group);
-    else
-        toon_group_cancel_locked(store, &group);
     return err;
 }
 
@@ -400,7 +376,7 @@ static toon_err append_locked(toon_store *store, toon_slice key,
             err = check_sizes(store, key, new_size);
         }
         if (err == TOON_OK && bytes.size > 0)
-            err = append_with_mode(store, &target, &fact, bytes);
+            err = append_piece(store, &target, &fact, bytes);
     } else {
         err = write_value(store, &target, bytes, &plain);
     }

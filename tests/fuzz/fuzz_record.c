@@ -163,8 +163,7 @@ static toon_record_draft take_draft(fuzz_input *input) {
                                  RECORD_META, RECORD_SAME_VALUE};
     toon_record_draft draft = {.type = types[fuzz_byte(input) % sizeof types]};
     bool refers = draft.type != RECORD_STRING && draft.type != RECORD_DELETED;
-    bool has_mode =
-        draft.type != RECORD_DELETED && draft.type != RECORD_APPENDED;
+    bool has_mode = draft.type != RECORD_DELETED;
     draft.more = (fuzz_byte(input) & 1) != 0;
     draft.written_ms = (int64_t)take_number(input);
     draft.expires_ms = (int64_t)(take_number(input) & INT64_MAX);

@@ -88,8 +88,7 @@ static void add_record(made_log *log, fuzz_input *script, unsigned op,
         draft.ref = pick_ref(log, script, wide);
     if (type == RECORD_STRING || type == RECORD_APPENDED)
         pick_value(&value, script, wide);
-    if ((op & OP_MODE) != 0 && type != RECORD_DELETED &&
-        type != RECORD_APPENDED)
+    if ((op & OP_MODE) != 0 && type != RECORD_DELETED)
         draft.mode = (op & OP_WIDE) != 0 ? TOON_MODE_SYMLINK : 0755;
     draft.value = toon_buf_slice(&value);
     if (log->count < MADE_RECORDS_MAX)

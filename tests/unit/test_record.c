@@ -412,7 +412,10 @@ static void lines_that_the_grammar_forbids_are_bad(void **state) {
         "a[5]: b,01,0,0,a",
         "a[5]: b,-1,0,0,a",
         "a[5]: b,18446744073709551616,0,0,a",
-        "a[6]: b,1,755,0,0,a", /* and no mode */
+        "a[6]: b,1,0,0,0,a", /* and, if there is one, a mode */
+        "a[6]: b,755,0,0,0,a",
+        "a[6]: b,0,755,0,0,a",
+        "a[7]: b,1,755,755,0,0,a",
         "a[5]: b,1,0,0,t",
         "a[4]: null,0,0,t",
         "a[4]: null,0,0,r",
@@ -598,7 +601,7 @@ static toon_record_draft random_draft(uint64_t *seed, toon_slice key,
     if (strchr("atr", draft.type) != NULL) {
         draft.ref = 1 + (random_next(seed) >> 1 >> random_below(seed, 63));
     }
-    if (strchr("str", draft.type) != NULL && random_below(seed, 2) == 0) {
+    if (strchr("satr", draft.type) != NULL && random_below(seed, 2) == 0) {
         draft.mode = (uint32_t)random_below(seed, 0200000);
     }
     return draft;
