@@ -382,9 +382,10 @@ void toon_cache_fill(toon_cache *cache, toon_blob *blob,
     }
     leavers gone = {NULL};
     pthread_mutex_lock(&shard->lock);
-    if (toon_cache_peek(cache, blob->hash, toon_blob_key(blob)) == NULL &&
-        still(arg, blob) && claim_locked(shard, blob)) {
-        insert_locked(cache, shard, blob, NULL, &gone);
+    toon_blob *old = toon_cache_peek(cache, blob->hash, toon_blob_key(blob));
+    if ((old == NULL || !still(arg, old)) && still(arg, blob) &&
+        claim_locked(shard, blob)) {
+        insert_locked(cache, shard, blob, old, &gone);
     }
     unlock_and_give_back(shard, &gone);
 }

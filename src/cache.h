@@ -94,7 +94,7 @@ void toon_cache_put(toon_cache *cache, toon_blob *blob);
 /*
  * A read that missed: puts the blob only if `still(arg)` says, under the
  * shard's lock, that it is still the key's current version, and if nothing is
- * there for the key. So a slow reader never brings an old version back:
+ * there for the key of which it says the same. So a slow reader never brings an old version back:
  * writers change the key table first and the cache second.
  */
 void toon_cache_fill(toon_cache *cache, toon_blob *blob,

@@ -153,22 +153,29 @@ static toon_err on_foreign(void *arg, uint64_t offset, char type) {
 
 static toon_err on_reached(void *arg) {
     struct check *check = arg;
-    char text[260];
     if (!check->has_index || check->report->damaged > 0 || check->foreign > 0)
         return TOON_OK; /* the replay is not what it should be either */
     if (!toon_epoch_enter())
         return toon_fail_memory();
     toon_err err = toon_index_audit_end(&check->audit, check->survey.volume);
     toon_epoch_leave();
-    if (err != TOON_OK || check->audit.wrong == 0)
-        return err;
+    return err;
+}
+
+/* At the end of the log. */
+static void judge_audit(struct check *check) {
+    char text[260];
+    if (!check->has_index || check->report->damaged > 0 || check->foreign > 0)
+        return;
+    toon_index_audit_tail(&check->audit, check->survey.volume);
+    if (check->audit.wrong == 0)
+        return;
     (void)snprintf(text, sizeof text,
                    "the index is not what the log says, in %" PRIu64
                    " places: %s",
                    check->audit.wrong, check->audit.first);
     find_index_damage(check, text);
     check->report->index_usable = false;
-    return TOON_OK;
 }
 
 static toon_err load_index(struct check *check, const toon_dir *dir) {
@@ -310,6 +317,7 @@ static toon_err read_lines(struct check *check) {
     judge_rows(check);
     if (!toon_epoch_enter())
         return toon_fail_memory();
+    judge_audit(check);
     err = check_values(check);
     toon_epoch_leave();
     tell_progress(check, end, end);
@@ -375,6 +383,7 @@ toon_err toon_check_dir(const toon_dir *dir, bool alone,
     *report = (toon_check_report){0};
     *verdict = (toon_verdict){0};
     toon_err err = check_files(&check, dir);
+    toon_index_audit_free(&check.audit);
     toon_index_free(&check.index);
     if (err == TOON_OK)
         return conclude(&check, dir);

@@ -79,30 +79,32 @@ static int compare_offsets(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The rows that are not 0 are the live ones, in their order. */
-static void compare_rows(toon_index_audit *audit, const struct offsets *live) {
+static bool has_offset(const struct offsets *sorted, uint64_t offset) {
+    return sorted->count > 0 &&
+           bsearch(&offset, sorted->items, sorted->count, sizeof *sorted->items,
+                   compare_offsets) != NULL;
+}
+
+/* Rows that are not 0 are live; those of keys that the index has are not 0. */
+static void compare_rows(toon_index_audit *audit, const struct offsets *live,
+                         const struct offsets *known) {
     size_t next = 0;
     for (uint64_t row = 0; row < audit->index->head.rows; row++) {
         uint64_t offset = toon_index_row(audit->index, row);
-        while (next < live->count && offset != 0 &&
-               live->items[next] < offset) {
-            wrong(audit, "the row at %" PRIu64 " is live and said to be dead",
-                  live->items[next]);
-            next++;
-        }
         if (offset == 0)
             continue;
-        if (next < live->count && live->items[next] == offset)
-            next++;
-        else
+        if (!has_offset(live, offset))
             wrong(audit, "the row at %" PRIu64 " is dead and said to be live",
                   offset);
-        while (next < live->count && live->items[next] == offset)
+        for (; next < known->count && known->items[next] < offset; next++)
+            wrong(audit, "the row at %" PRIu64 " is live and said to be dead",
+                  known->items[next]);
+        while (next < known->count && known->items[next] == offset)
             next++; /* several keys may build on it */
     }
-    for (; next < live->count; next++)
+    for (; next < known->count; next++)
         wrong(audit, "the row at %" PRIu64 " is live and said to be dead",
-              live->items[next]);
+              known->items[next]);
 }
 
 /* ------------------------------------------------------------------- slots */
@@ -121,19 +123,109 @@ static bool has_slot(const toon_volume *volume, uint64_t hash, uint64_t stored,
 
 static void compare_slots(toon_index_audit *audit, const toon_volume *volume) {
     const toon_index *index = audit->index;
-    uint64_t keys = toon_slot_map_count(volume->table);
     bool expires;
     for (uint64_t i = 0; i < index->head.slots; i++) {
         toon_slot slot = toon_index_slot(index, i);
+        if (slot.payload == 0) /* stands for nothing */
+            continue;
         if (!has_slot(volume, slot.hash, slot.payload, &expires))
             wrong(audit,
                   "no live key has its record at %" PRIu64 ", as a slot says",
                   toon_payload_offset(
                       toon_payload_of_index(slot.payload, false)));
     }
-    if (index->head.slots != keys)
-        wrong(audit, "it has %" PRIu64 " keys, the log has %" PRIu64,
-              index->head.slots, keys);
+}
+
+static bool push_lacking(toon_index_audit *audit, toon_slot slot) {
+    if (audit->lacking_count == audit->lacking_capacity) {
+        size_t capacity = audit->lacking_capacity * 2 + 64;
+        toon_slot *slots = realloc(audit->lacking, capacity * sizeof *slots);
+        if (slots == NULL)
+            return false;
+        audit->lacking = slots;
+        audit->lacking_capacity = capacity;
+    }
+    audit->lacking[audit->lacking_count++] = slot;
+    return true;
+}
+
+static toon_slot_map *map_of_index(const toon_index *index) {
+    toon_slot_map *map = toon_slot_map_new(1, index->head.slots);
+    for (uint64_t i = 0; map != NULL && i < index->head.slots; i++) {
+        toon_slot slot = toon_index_slot(index, i);
+        if (slot.payload != 0 &&
+            !toon_slot_map_add(map, slot.hash, slot.payload)) {
+            toon_slot_map_free(map);
+            return NULL;
+        }
+    }
+    return map;
+}
+
+static bool map_has(const toon_slot_map *map, toon_slot slot) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    size_t count = toon_slot_map_get(map, slot.hash, payloads);
+    for (size_t i = 0; i < count; i++) {
+        if (payloads[i] == toon_payload_to_index(slot.payload))
+            return true;
+    }
+    return false;
+}
+
+typedef toon_err table_fn(void *arg, toon_slot slot);
+
+static toon_err each_table_slot(const toon_volume *volume, table_fn *fn,
+                                void *arg) {
+    enum { CAPACITY = 8192, WANT = 2048 };
+
+    toon_slot *slots = malloc(CAPACITY * sizeof *slots);
+    uint64_t cursor = 0;
+    toon_err err = slots != NULL ? TOON_OK : toon_fail_memory();
+    while (err == TOON_OK) {
+        size_t count =
+            toon_slot_map_scan(volume->table, &cursor, WANT, slots, CAPACITY);
+        for (size_t i = 0; err == TOON_OK && i < count; i++)
+            err = fn(arg, slots[i]);
+        if (cursor == 0)
+            break;
+    }
+    free(slots);
+    return err;
+}
+
+struct sorting {
+    toon_index_audit *audit;
+    const toon_volume *volume;
+    const toon_slot_map *known; /* the index's slots */
+    struct offsets live;        /* rows that are */
+    struct offsets live_known;  /* those of keys that the index has */
+    uint64_t expiring;
+};
+
+static toon_err sort_slot(void *arg, toon_slot slot) {
+    struct sorting *sorting = arg;
+    toon_err err = push_chain(sorting->volume, slot.payload, &sorting->live);
+    if (err != TOON_OK)
+        return err;
+    if (map_has(sorting->known, slot))
+        return push_chain(sorting->volume, slot.payload, &sorting->live_known);
+    return push_lacking(sorting->audit, slot) ? TOON_OK : toon_fail_memory();
+}
+
+void toon_index_audit_tail(toon_index_audit *audit, const toon_volume *volume) {
+    bool expires;
+    for (size_t i = 0; i < audit->lacking_count; i++) {
+        const toon_slot *slot = &audit->lacking[i];
+        if (has_slot(volume, slot->hash, toon_payload_to_index(slot->payload),
+                     &expires))
+            wrong(audit, "it lacks the key whose record is at %" PRIu64,
+                  toon_payload_offset(slot->payload));
+    }
+}
+
+void toon_index_audit_free(toon_index_audit *audit) {
+    free(audit->lacking);
+    *audit = (toon_index_audit){0};
 }
 
 /* ---------------------------------------------------------------- expiries */
@@ -160,55 +252,58 @@ static toon_err compare_expiry(toon_index_audit *audit,
     return TOON_OK;
 }
 
-static toon_err compare_expiries(toon_index_audit *audit,
-                                 const toon_volume *volume) {
+/* How many of the keys that the index has do expire. */
+static toon_err count_expiring(void *arg, toon_slot slot) {
+    struct sorting *sorting = arg;
+    if (toon_payload_expires(slot.payload) && map_has(sorting->known, slot))
+        sorting->expiring++;
+    return TOON_OK;
+}
+
+static toon_err compare_expiries(struct sorting *sorting) {
+    toon_index_audit *audit = sorting->audit;
     uint64_t right = 0;
-    toon_err err = TOON_OK;
+    toon_err err = each_table_slot(sorting->volume, count_expiring, sorting);
     for (uint64_t i = 0; err == TOON_OK && i < audit->index->head.expiring; i++)
-        err = compare_expiry(audit, volume, toon_index_expiry(audit->index, i),
-                             &right);
-    uint64_t expiring = atomic_load(&volume->expiring);
-    if (err == TOON_OK && right != expiring && audit->wrong == 0)
+        err = compare_expiry(audit, sorting->volume,
+                             toon_index_expiry(audit->index, i), &right);
+    if (err == TOON_OK && right != sorting->expiring && audit->wrong == 0)
         wrong(audit,
               "it has %" PRIu64 " keys that expire, the log has %" PRIu64,
-              right, expiring);
+              right, sorting->expiring);
     return err;
 }
 
 /* --------------------------------------------------------------------- all */
 
-static toon_err collect_live(const toon_volume *volume, struct offsets *live) {
-    enum { CAPACITY = 8192, WANT = 2048 };
+static void sort_offsets(struct offsets *list) {
+    if (list->count > 0)
+        qsort(list->items, list->count, sizeof *list->items, compare_offsets);
+}
 
-    toon_slot *slots = malloc(CAPACITY * sizeof *slots);
-    uint64_t cursor = 0;
-    toon_err err = slots != NULL ? TOON_OK : toon_fail_memory();
-    while (err == TOON_OK) {
-        size_t count =
-            toon_slot_map_scan(volume->table, &cursor, WANT, slots, CAPACITY);
-        for (size_t i = 0; err == TOON_OK && i < count; i++)
-            err = push_chain(volume, slots[i].payload, live);
-        if (cursor == 0)
-            break;
-    }
-    free(slots);
-    if (err == TOON_OK && live->count > 0)
-        qsort(live->items, live->count, sizeof *live->items, compare_offsets);
-    return err;
+static toon_err compare(struct sorting *sorting) {
+    toon_index_audit *audit = sorting->audit;
+    toon_err err = each_table_slot(sorting->volume, sort_slot, sorting);
+    sort_offsets(&sorting->live);
+    sort_offsets(&sorting->live_known);
+    if (err == TOON_OK && audit->rows == audit->index->head.rows)
+        compare_rows(audit, &sorting->live, &sorting->live_known);
+    free(sorting->live.items);
+    free(sorting->live_known.items);
+    return err == TOON_OK ? compare_expiries(sorting) : err;
 }
 
 toon_err toon_index_audit_end(toon_index_audit *audit,
                               const toon_volume *volume) {
-    struct offsets live = {0};
-    toon_err err = collect_live(volume, &live);
     if (audit->rows != audit->index->head.rows)
         wrong(audit, "it has %" PRIu64 " rows, the log has %" PRIu64,
               audit->index->head.rows, audit->rows);
-    else if (err == TOON_OK)
-        compare_rows(audit, &live);
     compare_slots(audit, volume);
-    if (err == TOON_OK)
-        err = compare_expiries(audit, volume);
-    free(live.items);
+    toon_slot_map *known = map_of_index(audit->index);
+    if (known == NULL)
+        return toon_fail_memory();
+    struct sorting sorting = {.audit = audit, .volume = volume, .known = known};
+    toon_err err = compare(&sorting);
+    toon_slot_map_free(known);
     return err;
 }

@@ -1,10 +1,17 @@
 /*
- * checkpoint.c - from a volume to db.toon.idx.
+ * checkpoint.c - from a volume to db.toon.idx, also while it changes.
+ *
+ * The index tells of the log up to a point. Slots are copied some at a time,
+ * in pauses between changes; those that point past the point are left out:
+ * opening reads the log from there on and finds them again. A slot that
+ * points before it is as it was at the point, since a key's slot only moves
+ * on. So the copy, with the tail, is whole whenever each part was taken.
  *
  * The index lists every row of the log, and memory knows only where the live
  * ones are. So the rows come from the index before, and behind what that one
- * covers from the log's own line ends; a row is live if a slot points at it or
- * a live record builds on it.
+ * covers from the log's own line ends; a row is live if a slot points at it
+ * or a live record builds on it. That is noted in one bit for each 16 bytes
+ * of log (no record is shorter), for a window of the log at a time.
  *
  * Knows volume, log lines and index file; must never know clients or locks.
  */
@@ -14,237 +21,367 @@
 #include "error.h"
 #include "recover.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+
+enum {
+    SLOTS_AT_ONCE = 1024,
+    SLOTS_CAPACITY = 4096, /* what toon_slot_map_scan asks for */
+    UNIT_BITS = 4,         /* of log, a bit in the map: 16 bytes */
+};
+
+#ifdef TOON_HOSTILE
+#define WINDOW_BYTES ((uint64_t)1 << 14)
+#define LINES_BYTES  ((uint64_t)1 << 10)
+#else
+#define WINDOW_BYTES ((uint64_t)1 << 32)
+#define LINES_BYTES  ((uint64_t)16 << 20) /* looked at in one epoch */
+#endif
+
+struct checkpoint {
+    const toon_volume *volume; /* alive only where enter() says so */
+    const toon_point *point;
+    const toon_pause *pause;
+    toon_index_head head;
+    toon_slot *slots; /* scratch */
+
+    uint64_t window, window_end; /* of the log */
+    uint64_t *live;              /* the window's bits; owned */
+    bool counting;               /* the first way through the slots */
+    uint64_t slot_count, expiring_count, live_bytes;
+
+    toon_index before;
+    uint64_t before_row; /* the next one of it */
+    uint64_t line;       /* behind it: the next line of the log */
+    toon_index_writer writer;
+};
+
+toon_point toon_point_of(const toon_volume *volume) {
+    return (toon_point){
+        .covered = atomic_load(&volume->log->written),
+        .rows = atomic_load(&volume->rows),
+        .last_offset = volume->last_offset,
+    };
+}
+
+/* An epoch in which the volume is the store's. */
+static toon_err enter(const struct checkpoint *self) {
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    if (toon_pause_begin(self->pause)) {
+        toon_pause_end(self->pause);
+        return TOON_OK;
+    }
+    toon_epoch_leave();
+    return TOON_CONFLICT;
+}
+
+/* ------------------------------------------------------------- every slot */
+
+typedef toon_err slot_fn(struct checkpoint *self, toon_slot slot);
+
+/* Copies some slots in a pause; *cursor as toon_slot_map_scan has it. */
+static toon_err copy_slots(struct checkpoint *self, uint64_t *cursor,
+                           size_t *count) {
+    if (!toon_pause_begin(self->pause))
+        return TOON_CONFLICT;
+    *count = toon_slot_map_scan(self->volume->table, cursor, SLOTS_AT_ONCE,
+                                self->slots, SLOTS_CAPACITY);
+    toon_pause_end(self->pause);
+    return TOON_OK;
+}
+
+/* Those that the index tells of; fn runs while others write. */
+static toon_err each_slot(struct checkpoint *self, slot_fn *fn) {
+    uint64_t cursor = 0;
+    toon_err err;
+    do {
+        size_t count = 0;
+        if (!toon_epoch_enter())
+            return toon_fail_memory();
+        err = copy_slots(self, &cursor, &count);
+        for (size_t i = 0; err == TOON_OK && i < count; i++) {
+            toon_slot slot = self->slots[i];
+            if (toon_payload_offset(slot.payload) < self->point->covered)
+                err = fn(self, slot);
+        }
+        toon_epoch_leave();
+    } while (err == TOON_OK && cursor != 0);
+    return err;
+}
 
 /* ------------------------------------------------- which rows are live */
 
-struct offsets {
-    uint64_t *items; /* owned */
-    size_t count;
-    size_t capacity;
-};
-
-static bool push(struct offsets *offsets, uint64_t offset) {
-    if (offsets->count == offsets->capacity) {
-        size_t capacity = offsets->capacity * 2 + 1024;
-        uint64_t *items = realloc(offsets->items, capacity * sizeof *items);
-        if (items == NULL)
-            return false;
-        offsets->items = items;
-        offsets->capacity = capacity;
-    }
-    offsets->items[offsets->count++] = offset;
-    return true;
+static void mark_live(struct checkpoint *self, uint64_t offset) {
+    if (offset < self->window || offset >= self->window_end)
+        return;
+    uint64_t unit = (offset - self->window) >> UNIT_BITS;
+    self->live[unit / 64] |= (uint64_t)1 << unit % 64;
 }
 
-/* The record of a slot and all that it builds on. */
-static toon_err push_chain(const toon_volume *volume, uint64_t payload,
-                           struct offsets *live) {
-    uint64_t offset = toon_payload_offset(payload);
+static bool is_live(const struct checkpoint *self, uint64_t offset) {
+    uint64_t unit = (offset - self->window) >> UNIT_BITS;
+    return (self->live[unit / 64] >> unit % 64 & 1) != 0;
+}
+
+/* The record and all that it builds on. */
+static toon_err mark_chain(struct checkpoint *self, uint64_t offset) {
     uint64_t below = UINT64_MAX;
-    if (!toon_payload_builds_on(payload))
-        return push(live, offset) ? TOON_OK : toon_fail_memory();
     while (offset != 0 && offset < below) {
         toon_hit hit;
-        if (!push(live, offset))
-            return toon_fail_memory();
-        toon_err err = toon_volume_load(volume, toon_payload_at(offset),
+        mark_live(self, offset);
+        toon_err err = toon_volume_load(self->volume, toon_payload_at(offset),
                                         TOON_LOOK_META, false, &hit);
         toon_hit_free(&hit);
         if (err != TOON_OK)
             return err;
+        if (self->counting && !hit.damaged)
+            self->live_bytes += hit.record.size;
         below = offset;
         offset = hit.damaged ? 0 : hit.record.ref;
     }
     return TOON_OK;
 }
 
-/* Least significant digit first, 16 bits a pass: offsets have 40. */
-static bool sort(struct offsets *offsets) {
-    enum { DIGIT_BITS = 16, DIGITS = 1 << DIGIT_BITS, PASSES = 3 };
-
-    uint64_t *from = offsets->items;
-    uint64_t *to = malloc((offsets->count + 1) * sizeof *to);
-    size_t *starts = malloc(DIGITS * sizeof *starts);
-    if (to == NULL || starts == NULL) {
-        free(to);
-        free(starts);
-        return false;
+static toon_err look_at_slot(struct checkpoint *self, toon_slot slot) {
+    uint64_t offset = toon_payload_offset(slot.payload);
+    size_t length = toon_payload_length(slot.payload);
+    if (self->counting) {
+        self->slot_count++;
+        self->expiring_count += toon_payload_expires(slot.payload);
     }
-    for (unsigned pass = 0; pass < PASSES; pass++) {
-        unsigned shift = pass * DIGIT_BITS;
-        memset(starts, 0, DIGITS * sizeof *starts);
-        for (size_t i = 0; i < offsets->count; i++)
-            starts[from[i] >> shift & (DIGITS - 1)]++;
-        size_t sum = 0;
-        for (size_t d = 0; d < DIGITS; d++) {
-            size_t count = starts[d];
-            starts[d] = sum;
-            sum += count;
-        }
-        for (size_t i = 0; i < offsets->count; i++)
-            to[starts[from[i] >> shift & (DIGITS - 1)]++] = from[i];
-        uint64_t *swap = from;
-        from = to;
-        to = swap;
-    }
-    offsets->items = from;
-    offsets->capacity = offsets->count;
-    free(to);
-    free(starts);
-    return true;
+    if (toon_payload_builds_on(slot.payload) || length == 0)
+        return mark_chain(self, offset);
+    mark_live(self, offset);
+    if (self->counting)
+        self->live_bytes += length;
+    return TOON_OK;
 }
 
-/* ------------------------------------------------------------ the writing */
+static toon_err look_at_window(struct checkpoint *self, uint64_t start) {
+    uint64_t end = self->point->covered;
+    self->window = start;
+    self->window_end = end - start > WINDOW_BYTES ? start + WINDOW_BYTES : end;
+    uint64_t bytes = self->window_end - start;
+    size_t words = (size_t)(bytes >> UNIT_BITS) / 64 + 1;
+    free(self->live);
+    self->live = calloc(words, sizeof *self->live);
+    if (self->live == NULL)
+        return toon_fail_memory();
+    return each_slot(self, look_at_slot);
+}
 
-typedef bool slot_fn(void *arg, toon_slot slot);
+/* ------------------------------------------------------------------- rows */
 
-/* Every slot, in hash order; writers are kept out. */
-static bool each_slot(const toon_slot_map *table, slot_fn *fn, void *arg) {
-    enum { CAPACITY = 8192, WANT = 2048 };
+static void write_row(struct checkpoint *self, uint64_t offset) {
+    toon_index_add_row(&self->writer, is_live(self, offset) ? offset : 0);
+}
 
-    toon_slot *slots = malloc(CAPACITY * sizeof *slots);
-    uint64_t cursor = 0;
-    bool good = slots != NULL;
-    while (good) {
-        size_t count =
-            toon_slot_map_scan(table, &cursor, WANT, slots, CAPACITY);
-        for (size_t i = 0; good && i < count; i++)
-            good = fn(arg, slots[i]);
-        if (cursor == 0)
+/* The rows that the index before knows. What was dead there stays dead. */
+static void write_known_rows(struct checkpoint *self) {
+    const toon_index *before = &self->before;
+    while (self->before_row < before->head.rows) {
+        uint64_t offset = toon_index_row(before, self->before_row);
+        if (offset >= self->window_end)
+            return;
+        if (offset < self->window)
+            offset = 0; /* dead, or no row at all */
+        if (offset == 0)
+            toon_index_add_row(&self->writer, 0);
+        else
+            write_row(self, offset);
+        self->before_row++;
+    }
+}
+
+/* Lines of the log up to `end`; whole ones, since the log up to the point is.
+ * False: it is not. */
+static bool write_lines(struct checkpoint *self, uint64_t end) {
+    toon_slice view =
+        toon_log_view(self->volume->log, self->line,
+                      (size_t)(self->point->covered - self->line));
+    const char *at = view.data;
+    while (at != NULL && self->line < end) {
+        const char *stop = view.data + view.size;
+        const char *newline = memchr(at, '\n', (size_t)(stop - at));
+        if (newline == NULL)
+            return false;
+        if (*at != '#' && self->writer.rows_left == 0)
+            return false;
+        if (*at != '#')
+            write_row(self, self->line);
+        self->line += (uint64_t)(newline + 1 - at);
+        at = newline + 1;
+    }
+    return at != NULL;
+}
+
+static toon_err not_a_log(const struct checkpoint *self) {
+    return toon_fail_plain(TOON_CORRUPT,
+                           "the log is damaged near offset %" PRIu64
+                           ": no index was written; run tst check",
+                           self->line);
+}
+
+static toon_err write_new_rows(struct checkpoint *self) {
+    while (self->line < self->window_end) {
+        uint64_t end = self->line + LINES_BYTES;
+        if (end > self->window_end)
+            end = self->window_end;
+        toon_err err = enter(self);
+        if (err != TOON_OK)
+            return err;
+        bool sound = write_lines(self, end);
+        toon_epoch_leave();
+        if (!sound)
+            return not_a_log(self);
+    }
+    return TOON_OK;
+}
+
+static toon_err write_rows(struct checkpoint *self) {
+    toon_err err = TOON_OK;
+    uint64_t covered = self->point->covered;
+    for (;;) {
+        write_known_rows(self);
+        err = write_new_rows(self);
+        if (err != TOON_OK || self->window_end >= covered)
+            break;
+        err = look_at_window(self, self->window_end);
+        if (err != TOON_OK)
             break;
     }
-    free(slots);
-    return good;
+    if (err == TOON_OK && self->writer.rows_left > 0)
+        err = not_a_log(self);
+    return err;
 }
 
-struct checkpoint {
-    toon_volume *volume;
-    struct offsets live;
-    size_t next_live;
-    toon_index before;
-    toon_index_writer writer;
-    toon_err err;
-};
+/* ---------------------------------------------------------- slots, expiries */
 
-static bool collect_slot(void *arg, toon_slot slot) {
-    struct checkpoint *self = arg;
-    self->err = push_chain(self->volume, slot.payload, &self->live);
-    return self->err == TOON_OK;
-}
-
-static bool write_slot(void *arg, toon_slot slot) {
-    struct checkpoint *self = arg;
+/* Fewer than were counted are left; no more can come. */
+static toon_err write_slot(struct checkpoint *self, toon_slot slot) {
+    if (self->writer.slots_left == 0)
+        return TOON_CONFLICT;
     slot.payload = toon_payload_to_index(slot.payload);
     toon_index_add_slot(&self->writer, slot);
-    return true;
+    return TOON_OK;
 }
 
-/* Rows come in the order of their offsets, and so do the live ones. */
-static void write_row(struct checkpoint *self, uint64_t offset) {
-    const struct offsets *live = &self->live;
-    while (self->next_live < live->count &&
-           live->items[self->next_live] < offset)
-        self->next_live++;
-    bool is_live =
-        self->next_live < live->count && live->items[self->next_live] == offset;
-    toon_index_add_row(&self->writer, is_live ? offset : 0);
+static toon_err write_expiry(struct checkpoint *self, toon_slot slot) {
+    toon_hit hit;
+    if (!toon_payload_expires(slot.payload))
+        return TOON_OK;
+    if (self->writer.expiring_left == 0)
+        return TOON_CONFLICT;
+    toon_err err = toon_volume_load(self->volume, slot.payload, TOON_LOOK_META,
+                                    false, &hit);
+    if (err == TOON_OK && !hit.damaged)
+        toon_index_add_expiry(
+            &self->writer, (toon_expiry_entry){
+                               .hash = slot.hash,
+                               .payload = toon_payload_to_index(slot.payload),
+                               .expires_ms = hit.record.expires_ms,
+                           });
+    toon_hit_free(&hit);
+    return err;
 }
 
-static void write_rows(struct checkpoint *self) {
-    const toon_log *log = self->volume->log;
-    const toon_index_head *before = &self->before.head;
-    for (uint64_t row = 0; row < before->rows; row++)
-        write_row(self, toon_index_row(&self->before, row));
-    uint64_t at = before->covered > 0 ? before->covered : log->first;
-    toon_slice view = toon_log_view(log, at, 0);
-    const char *line = view.data;
-    const char *end = line == NULL ? NULL : line + view.size;
-    while (line < end && self->writer.rows_left > 0) {
-        const char *newline = memchr(line, '\n', (size_t)(end - line));
-        if (newline == NULL)
-            break;
-        if (*line != '#')
-            write_row(self, at + (uint64_t)(line - view.data));
-        line = newline + 1;
-    }
+/* Nothing stands for those that moved on since they were counted. */
+static toon_err write_keys(struct checkpoint *self) {
+    toon_err err = each_slot(self, write_slot);
+    if (err != TOON_OK)
+        return err;
+    while (self->writer.slots_left > 0)
+        toon_index_add_slot(&self->writer, (toon_slot){0});
+    if (self->expiring_count > 0)
+        err = each_slot(self, write_expiry);
+    if (err != TOON_OK)
+        return err;
+    while (self->writer.expiring_left > 0)
+        toon_index_add_expiry(&self->writer, (toon_expiry_entry){0});
+    return TOON_OK;
 }
 
-static void write_expiries(struct checkpoint *self) {
-    const toon_expiry *heap = &self->volume->expiry;
-    for (size_t i = 0; i < heap->count; i++) {
-        toon_expiry_entry entry = heap->entries[i];
-        entry.payload = toon_payload_to_index(entry.payload);
-        toon_index_add_expiry(&self->writer, entry);
-    }
-}
+/* ------------------------------------------------------------------ whole */
 
-/* An index that does not fit is as good as none. */
+/* The index that is there, if it tells of this log. In an epoch. */
 static void load_before(struct checkpoint *self, const toon_dir *dir) {
+    const toon_log *log = self->volume->log;
+    self->line = log->first;
     if (toon_index_load(dir, &self->before) != TOON_OK)
         return;
-    if (!toon_index_fits(&self->before, self->volume->log))
+    uint64_t covered = self->before.head.covered;
+    if (toon_index_fits(&self->before, log) && covered >= log->first &&
+        covered <= self->point->covered)
+        self->line = covered;
+    else
         toon_index_free(&self->before);
 }
 
-static toon_err describe(const struct checkpoint *self, toon_index_head *head) {
+/* In an epoch. */
+static toon_err describe(struct checkpoint *self) {
+    toon_hit hit = {0};
     const toon_volume *volume = self->volume;
-    *head = (toon_index_head){
+    self->head = (toon_index_head){
         .salt = volume->log->salt,
-        .covered = atomic_load(&volume->log->synced),
-        .last_offset = volume->last_offset,
-        .live_bytes = atomic_load(&volume->live_bytes),
+        .covered = self->point->covered,
+        .last_offset = self->point->last_offset,
         .seed = volume->seed,
-        .rows = atomic_load(&volume->rows),
-        .slots = toon_slot_map_count(volume->table),
-        .expiring = volume->expiry.count,
+        .rows = self->point->rows,
     };
-    if (head->last_offset == 0)
+    if (self->head.last_offset == 0)
         return TOON_OK;
-    toon_hit hit;
-    uint64_t payload = toon_payload_at(head->last_offset);
     toon_err err =
-        toon_volume_load(volume, payload, TOON_LOOK_META, false, &hit);
-    toon_hit_free(&hit);
+        toon_volume_load(volume, toon_payload_at(self->head.last_offset),
+                         TOON_LOOK_META, false, &hit);
     if (err == TOON_OK && hit.damaged)
-        err = toon_volume_damaged(volume, head->last_offset);
-    head->last_crc = hit.record.crc;
+        err = toon_volume_damaged(volume, self->head.last_offset);
+    self->head.last_crc = hit.record.crc;
+    toon_hit_free(&hit);
+    return err;
+}
+
+static toon_err begin(struct checkpoint *self, const toon_dir *dir) {
+    if (self->point->rows > UINT32_MAX)
+        return toon_fail_plain(TOON_TOO_LARGE, "too many rows for an index");
+    self->slots = malloc(SLOTS_CAPACITY * sizeof *self->slots);
+    if (self->slots == NULL)
+        return toon_fail_memory();
+    toon_err err = enter(self);
+    if (err != TOON_OK)
+        return err;
+    err = describe(self);
+    load_before(self, dir);
+    self->window_end = self->volume->log->first;
+    toon_epoch_leave();
     return err;
 }
 
 static toon_err write_index(struct checkpoint *self, const toon_dir *dir) {
-    toon_index_head head;
-    toon_err err = describe(self, &head);
-    if (err != TOON_OK)
-        return err;
-    if (head.rows > UINT32_MAX)
-        return toon_fail_plain(TOON_TOO_LARGE, "too many rows for an index");
-    toon_index_begin(&self->writer, dir, &head);
-    write_rows(self);
-    if (self->writer.rows_left > 0) { /* the log has fewer lines than rows */
-        self->writer.err =
-            toon_volume_damaged(self->volume, self->volume->last_offset);
-        return toon_index_end(&self->writer);
-    }
-    if (!each_slot(self->volume->table, write_slot, self))
-        self->writer.err = toon_fail_memory();
-    else
-        write_expiries(self);
+    self->head.live_bytes = self->live_bytes;
+    self->head.slots = self->slot_count;
+    self->head.expiring = self->expiring_count;
+    toon_index_begin(&self->writer, dir, &self->head);
+    toon_err err = write_rows(self);
+    if (err == TOON_OK)
+        err = write_keys(self);
+    if (err != TOON_OK && self->writer.err == TOON_OK)
+        self->writer.err = err;
     return toon_index_end(&self->writer);
 }
 
-toon_err toon_checkpoint(const toon_dir *dir, toon_volume *volume) {
-    struct checkpoint self = {.volume = volume};
-    if (!toon_epoch_enter())
-        return toon_fail_memory();
-    toon_volume_trim_expiry(volume);
-    load_before(&self, dir);
-    if (!each_slot(volume->table, collect_slot, &self) || !sort(&self.live))
-        self.err = self.err == TOON_OK ? toon_fail_memory() : self.err;
-    if (self.err == TOON_OK)
-        self.err = write_index(&self, dir);
+toon_err toon_checkpoint(const toon_dir *dir, const toon_volume *volume,
+                         const toon_point *point, const toon_pause *pause) {
+    struct checkpoint self = {
+        .volume = volume, .point = point, .pause = pause, .counting = true};
+    toon_err err = begin(&self, dir);
+    if (err == TOON_OK)
+        err = look_at_window(&self, self.window_end);
+    self.counting = false;
+    if (err == TOON_OK)
+        err = write_index(&self, dir);
     toon_index_free(&self.before);
-    free(self.live.items);
-    toon_epoch_leave();
-    return self.err;
+    free(self.live);
+    free(self.slots);
+    return err;
 }

@@ -30,19 +30,22 @@ static toon_err damaged(const toon_file *file, const char *what) {
     return toon_fail(TOON_CORRUPT, where, "%s: %s", file->path, what);
 }
 
-static toon_err read_whole(const toon_dir *dir, toon_buf *out,
-                           toon_file *file) {
+static toon_err map_whole(const toon_dir *dir, toon_index *index,
+                          toon_file *file) {
     uint64_t size = 0;
     toon_err err = toon_file_open(dir, TOON_INDEX_NAME, O_RDONLY, file);
     if (err != TOON_OK)
         return err;
     err = toon_file_size(file, &size);
-    if (err == TOON_OK && !toon_buf_reserve(out, (size_t)size))
-        err = toon_fail_memory();
-    if (err == TOON_OK)
-        err = toon_file_read(file, out->data, (size_t)size, 0);
-    if (err == TOON_OK)
-        out->size = (size_t)size;
+    if (err == TOON_OK && size < CRC_SIZE)
+        err = damaged(file, "is too short for an index");
+    if (err == TOON_OK) {
+        index->io = dir->io;
+        index->size = (size_t)size;
+        index->at = toon_file_map(file, index->size);
+        if (index->at == NULL)
+            err = toon_file_fail(file, -1, "cannot map");
+    }
     toon_file_close(file);
     return err;
 }
@@ -57,8 +60,8 @@ static bool take_items(uint64_t *rest, uint64_t count, uint64_t item_size) {
 
 static bool parse(toon_index *index) {
     toon_index_head *head = &index->head;
-    const char *at = index->bytes.data;
-    uint64_t rest = index->bytes.size;
+    const char *at = index->at;
+    uint64_t rest = index->size;
     if (rest < ROWS_HEAD_SIZE + KEYS_HEAD_SIZE + CRC_SIZE ||
         memcmp(at, rows_magic, sizeof rows_magic) != 0)
         return false;
@@ -87,11 +90,8 @@ static bool parse(toon_index *index) {
 }
 
 static toon_err check(toon_index *index, const toon_file *file) {
-    const toon_buf *bytes = &index->bytes;
-    if (bytes->size < CRC_SIZE)
-        return damaged(file, "is too short for an index");
-    size_t size = bytes->size - CRC_SIZE;
-    if (toon_crc32c(0, bytes->data, size) != toon_get_u32(bytes->data + size))
+    size_t size = index->size - CRC_SIZE;
+    if (toon_crc32c(0, index->at, size) != toon_get_u32(index->at + size))
         return damaged(file, "its checksum is wrong");
     if (!parse(index))
         return damaged(file, "is no index of this version");
@@ -101,7 +101,7 @@ static toon_err check(toon_index *index, const toon_file *file) {
 toon_err toon_index_load(const toon_dir *dir, toon_index *out) {
     toon_file file;
     *out = (toon_index){0};
-    toon_err err = read_whole(dir, &out->bytes, &file);
+    toon_err err = map_whole(dir, out, &file);
     if (err == TOON_OK)
         err = check(out, &file);
     if (err != TOON_OK)
@@ -110,7 +110,8 @@ toon_err toon_index_load(const toon_dir *dir, toon_index *out) {
 }
 
 void toon_index_free(toon_index *index) {
-    toon_buf_free(&index->bytes);
+    if (index->at != NULL)
+        toon_file_unmap(index->io, index->at, index->size);
     *index = (toon_index){0};
 }
 

@@ -16,8 +16,9 @@
  *   40  u64      seed of the key hash
  *   48  u64      slots
  *   56  u64      entries with an expiry
- *   64  u64 × 2 × slots     hash, payload (volume.h: offset and length)
- *   …   u64 × 3 × entries   hash, payload, expiry in ms
+ *   64  u64 × 2 × slots     hash, payload (offset, length, builds on another:
+ *                           volume.h); two zeros stand for nothing
+ *   …   u64 × 3 × entries   hash, payload, expiry in ms; three zeros: nothing
  *   …   u32      CRC-32C of everything before
  *
  * Knows this layout; must never know the inside of the log or the key table.
@@ -44,10 +45,12 @@ typedef struct toon_index_head {
     uint64_t expiring;
 } toon_index_head;
 
-/* A loaded index. `bytes` owns the file's content. */
+/* A loaded index: the file, mapped. It is never changed in place. */
 typedef struct toon_index {
     toon_index_head head;
-    toon_buf bytes;
+    const toon_io *io;
+    char *at; /* NULL: none is loaded */
+    size_t size;
     const char *row_offsets; /* u64 × rows, into bytes */
     const char *slot_pairs;
     const char *expiry_triples;

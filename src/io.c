@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -375,4 +376,15 @@ void *toon_file_map(const toon_file *file, size_t size) {
 void toon_file_unmap(const toon_io *io, void *at, size_t size) {
     forget_mapping(at);
     (void)io->unmap(at, size);
+}
+
+toon_err toon_random(void *out, size_t size) {
+    ssize_t got;
+    do {
+        got = getrandom(out, size, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got == (ssize_t)size)
+        return TOON_OK;
+    toon_where where = {NULL, -1, errno};
+    return toon_fail(TOON_IO, where, "no random numbers");
 }

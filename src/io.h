@@ -95,4 +95,7 @@ toon_err toon_file_fail(const toon_file *file, int64_t offset,
 void *toon_file_map(const toon_file *file, size_t size);
 void toon_file_unmap(const toon_io *io, void *at, size_t size);
 
+/* Random bytes from the system. */
+toon_err toon_random(void *out, size_t size);
+
 #endif

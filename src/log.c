@@ -19,7 +19,7 @@ enum { ANCESTOR_VERSION = 1 };
 
 /* Blocks are reserved in steps of an eighth of the log between these. */
 #define RESERVE_STEP_MIN ((uint64_t)1 << 20)
-#define RESERVE_STEP_MAX ((uint64_t)64 << 20)
+#define RESERVE_STEP_MAX ((uint64_t)16 << 20)
 
 /* A mapping reaches past the file's end, so that a growing log is seldom
  * mapped anew: addresses cost nothing. */
@@ -75,7 +75,7 @@ static toon_err map_up_to(toon_log *log, uint64_t size) {
 /* ----------------------------------------------------------- create, open */
 
 toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
-                         uint32_t salt) {
+                         uint32_t salt, bool durable) {
     toon_buf text = {0};
     toon_file file;
     char numbers[8];
@@ -89,7 +89,7 @@ toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
         err = toon_file_open(dir, name, O_RDWR | O_CREAT | O_TRUNC, &file);
     if (err == TOON_OK) {
         err = toon_file_write(&file, text.data, text.size, 0);
-        if (err == TOON_OK)
+        if (err == TOON_OK && durable)
             err = toon_file_sync(&file);
         toon_file_close(&file);
     }
@@ -363,6 +363,14 @@ toon_err toon_log_cut(toon_log *log, uint64_t size) {
     return err;
 }
 
+void toon_log_reserve(toon_log *log, uint64_t size) {
+    uint64_t end = toon_log_end(log) + size;
+    if (end > log->allocated &&
+        toon_file_allocate(&log->file, log->allocated, end - log->allocated) ==
+            TOON_OK)
+        log->allocated = end;
+}
+
 void toon_log_trim(toon_log *log) {
     /* Also what an earlier process reserved, which nobody knows of. */
     uint64_t written = atomic_load(&log->written);
@@ -377,6 +385,23 @@ toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows) {
     toon_put_u32(number, rows);
     log->row_hint = rows;
     return toon_file_write(&log->file, number, sizeof number, 12);
+}
+
+toon_err toon_log_rebase(toon_log *log, uint64_t base) {
+    toon_buf line = {0};
+    toon_err err = TOON_OK;
+    toon_headline_encode(&line, base, log->salt);
+    if (line.failed)
+        err = toon_fail_memory();
+    else if (line.size != log->first - TOON_LOG_HEADER_SIZE)
+        err = toon_fail_plain(TOON_TOO_LARGE, "the row number grew by a digit");
+    else
+        err = toon_file_write(&log->file, line.data, line.size,
+                              TOON_LOG_HEADER_SIZE);
+    if (err == TOON_OK)
+        log->base = base;
+    toon_buf_free(&line);
+    return err;
 }
 
 /* ----------------------------------------------------------------- reading */

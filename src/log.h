@@ -54,9 +54,9 @@ typedef struct toon_log {
     char held[10];     /* the bytes before it: CRC and line end */
 } toon_log;
 
-/* Writes a new, empty log under `name`, syncs it. */
+/* Writes a new, empty log under `name`; `durable`: and syncs it. */
 toon_err toon_log_create(const toon_dir *dir, const char *name, uint64_t base,
-                         uint32_t salt);
+                         uint32_t salt, bool durable);
 
 /*
  * Opens and checks header and headline. `written` is the file's size: cutting
@@ -132,11 +132,18 @@ toon_err toon_log_check_held(const toon_log *log);
 /* Writer, while opening. Shortens the file and syncs. */
 toon_err toon_log_cut(toon_log *log, uint64_t size);
 
+/* Writer. Reserves room for `size` more bytes, as far as there is some. */
+void toon_log_reserve(toon_log *log, uint64_t size);
+
 /* Writer. Gives blocks that were only reserved back to the disk. */
 void toon_log_trim(toon_log *log);
 
 /* Writer. The hint in the header. */
 toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows);
+
+/* Writer. Another first row number. TOON_TOO_LARGE: its digits are more than
+ * those in the file. */
+toon_err toon_log_rebase(toon_log *log, uint64_t base);
 
 /*
  * The bytes from `offset`: `size` of them, or with size 0 all that are

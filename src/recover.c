@@ -16,27 +16,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 /* ------------------------------------------------------------- fresh logs */
-
-toon_err toon_random_bytes(void *out, size_t size) {
-    ssize_t got;
-    do {
-        got = getrandom(out, size, 0);
-    } while (got < 0 && errno == EINTR);
-    if (got == (ssize_t)size)
-        return TOON_OK;
-    toon_where where = {NULL, -1, errno};
-    return toon_fail(TOON_IO, where, "no random numbers");
-}
 
 toon_err toon_log_install(const toon_dir *dir, uint64_t base, bool *renamed) {
     uint32_t salt = 0;
     *renamed = false;
-    toon_err err = toon_random_bytes(&salt, sizeof salt);
+    toon_err err = toon_random(&salt, sizeof salt);
     if (err == TOON_OK)
-        err = toon_log_create(dir, TOON_LOG_NEW_NAME, base, salt);
+        err = toon_log_create(dir, TOON_LOG_NEW_NAME, base, salt, true);
     if (err == TOON_OK)
         err = toon_dir_rename(dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
     *renamed = err == TOON_OK;
@@ -72,6 +60,8 @@ static toon_err fill_from_index(toon_volume *volume, const toon_index *index) {
         toon_slot slot = toon_index_slot(index, i);
         uint64_t payload = toon_payload_of_index(slot.payload, false);
         uint64_t offset = toon_payload_offset(payload);
+        if (slot.payload == 0) /* moved on while the index was written */
+            continue;
         if (offset < volume->log->first || offset >= head->covered)
             return TOON_CORRUPT;
         if (!toon_slot_map_add(volume->table, slot.hash, payload))
@@ -89,7 +79,7 @@ static toon_err fill_from_index(toon_volume *volume, const toon_index *index) {
     }
     atomic_store(&volume->rows, head->rows);
     atomic_store(&volume->live_bytes, head->live_bytes);
-    atomic_store(&volume->expiring, head->expiring);
+    atomic_store(&volume->expiring, volume->expiry.count);
     volume->last_offset = head->last_offset;
     return TOON_OK;
 }
@@ -535,7 +525,7 @@ static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
         volume_from_index(dir, read_only, log, &replay.volume, &covered);
     if (err == TOON_OK && replay.volume == NULL) {
         uint64_t seed = 0;
-        err = toon_random_bytes(&seed, sizeof seed);
+        err = toon_random(&seed, sizeof seed);
         if (err == TOON_OK)
             replay.volume = toon_volume_new(log, seed, 1, 0);
         if (err == TOON_OK && replay.volume == NULL)
@@ -543,7 +533,7 @@ static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
     }
     if (err != TOON_OK)
         goto fail;
-    recovery->index_used = covered > 0;
+    recovery->indexed = covered;
     if (covered > 0)
         replay.at = covered;
     replay.valid_end = replay.at;

@@ -12,7 +12,8 @@
 #include "volume.h"
 
 typedef struct toon_recovery {
-    bool index_used;
+    uint64_t indexed;      /* bytes of the log that the index covers; 0: there
+                              is none that fits */
     uint64_t replayed;     /* records read from the log's tail */
     uint64_t torn_bytes;   /* cut off (read-only: passed over) */
     uint64_t missing_rows; /* the header counts so many more than there are */
@@ -39,8 +40,6 @@ toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
  * afterwards. */
 toon_err toon_replay_record(toon_volume *volume, const toon_record *record,
                             uint64_t offset, toon_kept kept, toon_buf *scratch);
-
-toon_err toon_random_bytes(void *out, size_t size);
 
 /* Where there is no log: TOON_NOT_FOUND, or if there was one, as an index
  * tells, TOON_CORRUPT: an empty log must not take its place unasked. */

@@ -22,11 +22,13 @@
 #define GATHER_MAX ((size_t)1 << 20)
 #endif
 
-/* A change that adds leaves so much room for those that remove, so that a
- * full disk can be cleaned up through the store itself; and those leave some
- * for the new log of a clear. */
-#define REMOVAL_CUSHION ((size_t)TOON_LOG_RESERVE)
-#define CLEAR_CUSHION   ((size_t)16 << 10)
+/* A change that adds leaves an eighth of the log, between these, for those
+ * that remove and for the compaction that follows: a full disk can be cleaned
+ * up through the store itself. Those that remove leave some for the new log
+ * of a clear. */
+#define CUSHION_MIN   TOON_LOG_RESERVE
+#define CUSHION_MAX   ((uint64_t)16 << 20)
+#define CLEAR_CUSHION ((size_t)16 << 10)
 
 int64_t toon_now_ms(void) {
     struct timespec now;
@@ -66,17 +68,17 @@ const void *toon_thread_origin(const void *origin) {
     return before;
 }
 
-static bool in_own_batch(const toon_store *store) {
+bool toon_in_own_batch(const toon_store *store) {
     return atomic_load(&store->batch_thread) == &this_thread.self;
 }
 
 static void lock_writer(toon_store *store) {
-    if (!in_own_batch(store))
+    if (!toon_in_own_batch(store))
         (void)pthread_mutex_lock(&store->writer_lock);
 }
 
 static void unlock_writer(toon_store *store) {
-    if (!in_own_batch(store))
+    if (!toon_in_own_batch(store))
         (void)pthread_mutex_unlock(&store->writer_lock);
 }
 
@@ -103,8 +105,8 @@ struct event {
     size_t key_size;
 };
 
-static bool push_event(toon_store *store, toon_change_kind kind, bool existed,
-                       toon_slice key) {
+bool toon_push_event(toon_store *store, toon_change_kind kind, bool existed,
+                     toon_slice key) {
     struct event event = {kind, existed, this_thread.origin, 0, key.size};
     if (!atomic_load(&store->watched))
         return true;
@@ -118,14 +120,14 @@ static bool push_event(toon_store *store, toon_change_kind kind, bool existed,
 }
 
 /* The event that was pushed when the buffer had `at` bytes. */
-static void set_event_version(toon_store *store, size_t at, uint64_t version) {
+void toon_set_event_version(toon_store *store, size_t at, uint64_t version) {
     if (store->events.size > at)
         memcpy(store->events.data + at + offsetof(struct event, version),
                &version, sizeof version);
 }
 
 /* What was written may be told; in order, so under the writer lock. */
-static void queue_events_locked(toon_store *store) {
+void toon_queue_events_locked(toon_store *store) {
     if (store->events.size == 0)
         return;
     (void)pthread_mutex_lock(&store->queue_lock);
@@ -168,7 +170,7 @@ static void tell(const toon_store *store, const toon_buf *events) {
 
 /* Delivers what is queued. Who finds the queue empty has waited for those
  * who deliver what it queued itself. */
-static void notify(toon_store *store) {
+void toon_notify(toon_store *store) {
     if (!atomic_load(&store->watched))
         return;
     (void)pthread_mutex_lock(&store->notify_lock);
@@ -232,7 +234,7 @@ static void follow_order(toon_store *store, const toon_step *step,
     (void)pthread_rwlock_unlock(&store->order_lock);
 }
 
-static void drop_order_locked(toon_store *store) {
+void toon_drop_order_locked(toon_store *store) {
     (void)pthread_rwlock_wrlock(&store->order_lock);
     toon_key_order_free(store->order);
     store->order = NULL; /* built again when it is wanted */
@@ -249,12 +251,12 @@ static void undo_order(toon_store *store, const toon_step *step) {
         toon_record_key(&record, &key))
         follow_order(store, step, toon_buf_slice(&key), true);
     else
-        drop_order_locked(store);
+        toon_drop_order_locked(store);
     toon_buf_free(&key);
 }
 
 /* Versions are offsets, and offsets will be used again: the generation moves
- * on and the cache, whose versions are of the one before, starts anew. */
+ * on, and what is cached is of the one before and counts no more. */
 static void undo_locked(toon_store *store, size_t first_step,
                         size_t gather_size, size_t events_size) {
     toon_volume *volume = atomic_load(&store->volume);
@@ -273,8 +275,6 @@ static void undo_locked(toon_store *store, size_t first_step,
         (void)atomic_fetch_add(&volume->generation, 1);
     toon_log_drop(volume->log, gather_size);
     store->events.size = events_size;
-    if (undone && store->cache != NULL)
-        toon_cache_clear(store->cache);
 }
 
 static void remember_failure(toon_store *store, toon_err err) {
@@ -282,7 +282,7 @@ static void remember_failure(toon_store *store, toon_err err) {
     (void)atomic_compare_exchange_strong(&store->failure, &none, err);
 }
 
-static void turn_read_only(toon_store *store, toon_err err) {
+void toon_turn_read_only(toon_store *store, toon_err err) {
     remember_failure(store, err);
     (void)atomic_fetch_add(&store->write_failures, 1); /* who gathers hears */
     if (atomic_exchange(&store->read_only, true) ||
@@ -296,7 +296,7 @@ static void turn_read_only(toon_store *store, toon_err err) {
         "mend the disk, then open the store again");
 }
 
-static toon_err refuse_read_only(const toon_store *store) {
+toon_err toon_refuse_read_only(const toon_store *store) {
     if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
         return toon_fail_plain(TOON_READ_ONLY,
                                "the store was opened for reading only");
@@ -313,13 +313,13 @@ static void undo_group_locked(toon_store *store) {
     (void)atomic_fetch_add(&store->batches, 1);
 }
 
-static toon_err write_locked(toon_store *store) {
+toon_err toon_write_locked(toon_store *store) {
     bool cut_failed = false;
     if (store->step_count == 0)
         return TOON_OK;
     if (atomic_load(&store->read_only)) { /* it failed while these waited */
         undo_group_locked(store);
-        return refuse_read_only(store);
+        return toon_refuse_read_only(store);
     }
     toon_err err = toon_log_write(current_log(store), &cut_failed);
     if (err != TOON_OK) {
@@ -327,44 +327,61 @@ static toon_err write_locked(toon_store *store) {
         (void)atomic_fetch_add(&store->write_failures, 1);
         undo_group_locked(store);
         if (cut_failed)
-            turn_read_only(store, err);
+            toon_turn_read_only(store, err);
         else
             remember_failure(store, err);
         return toon_fail_again(&told);
     }
     (void)atomic_fetch_add(&store->changes, store->step_count);
     store->step_count = 0;
-    queue_events_locked(store);
+    toon_queue_events_locked(store);
+    toon_care_if_grown(store);
     return TOON_OK;
 }
 
 /* ---------------------------------------------------------------- syncing */
 
-static toon_err sync_up_to(toon_store *store, const toon_log *log,
-                           uint64_t up_to) {
+/* The sync lock is held. */
+static toon_err sync_locked(toon_store *store) {
+    toon_err err = TOON_OK;
+    if (store->dir_unsynced)
+        err = toon_dir_sync(&store->dir);
+    if (err == TOON_OK) {
+        store->dir_unsynced = false;
+        err = toon_log_sync(current_log(store), UINT64_MAX);
+    }
+    (void)atomic_fetch_add(&store->syncs, 1);
+    atomic_store(&store->last_sync_ms, toon_now_ms());
+    return err;
+}
+
+toon_err toon_sync_up_to(toon_store *store, toon_written written) {
     toon_err err = TOON_OK;
     (void)pthread_mutex_lock(&store->sync_lock);
-    /* A log that was swapped away meanwhile was synced by the swap. */
-    toon_log *current = current_log(store);
-    if (current == log && atomic_load(&current->synced) < up_to) {
+    uint64_t synced = atomic_load(&current_log(store)->synced);
+    /* What was written to a log that has gone lies somewhere in this one. */
+    if (store->dir_unsynced || store->swaps != written.swaps ||
+        synced < written.up_to) {
         if (atomic_load(&store->read_only) &&
-            atomic_load(&store->failure) != TOON_OK) {
+            atomic_load(&store->failure) != TOON_OK)
             err = toon_fail_plain(TOON_IO, "an earlier write or sync failed; "
                                            "the store is read-only");
-        } else {
-            err = toon_log_sync(current, up_to);
-            (void)atomic_fetch_add(&store->syncs, 1);
-            atomic_store(&store->last_sync_ms, toon_now_ms());
-        }
+        else
+            err = sync_locked(store);
         if (err != TOON_OK) { /* whatever the system calls it */
             toon_error told = *toon_last_error();
             told.err = TOON_IO;
-            turn_read_only(store, TOON_IO);
+            toon_turn_read_only(store, TOON_IO);
             err = toon_fail_again(&told);
         }
     }
     (void)pthread_mutex_unlock(&store->sync_lock);
     return err;
+}
+
+toon_written toon_written_locked(const toon_store *store) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    return (toon_written){store->swaps, atomic_load(&volume->log->written)};
 }
 
 /* Says in the log how far it is durable, also when no change follows. Without
@@ -392,16 +409,15 @@ bool toon_wants_sync(toon_store *store) {
 toon_err toon_sync(toon_store *store) {
     if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
         return TOON_OK;
-    bool batch = in_own_batch(store);
+    bool batch = toon_in_own_batch(store);
     lock_writer(store);
-    toon_err err = batch ? TOON_OK : write_locked(store);
-    toon_log *log = current_log(store);
-    uint64_t up_to = atomic_load(&log->written);
+    toon_err err = batch ? TOON_OK : toon_write_locked(store);
+    toon_written written = toon_written_locked(store);
     unlock_writer(store);
     if (!batch) /* a watcher may wait for the batch */
-        notify(store);
+        toon_notify(store);
     if (err == TOON_OK)
-        err = sync_up_to(store, log, up_to);
+        err = toon_sync_up_to(store, written);
     if (err != TOON_OK || batch)
         return err;
     lock_writer(store);
@@ -416,7 +432,7 @@ toon_err toon_change_begin(toon_store *store) {
     lock_writer(store);
     toon_err err = TOON_OK;
     if (atomic_load(&store->read_only))
-        err = refuse_read_only(store);
+        err = toon_refuse_read_only(store);
     else if (!toon_epoch_enter())
         err = toon_fail_memory();
     if (err != TOON_OK)
@@ -424,28 +440,36 @@ toon_err toon_change_begin(toon_store *store) {
     return err;
 }
 
+/* Unlocks, tells, and holds the writer back if the log outgrows its space. */
+static void after_write(toon_store *store, toon_written written, size_t bytes) {
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_epoch_leave();
+    toon_notify(store);
+    toon_hold_back(store, written, bytes);
+}
+
 toon_err toon_change_end(toon_store *store, toon_err err) {
-    if (in_own_batch(store)) {
+    if (toon_in_own_batch(store)) {
         toon_epoch_leave();
         return err;
     }
-    toon_err written = TOON_OK;
-    toon_log *log = current_log(store);
-    struct gathering *gathering = find_gathering(store);
-    bool writes = gathering == NULL || log->gather.size > GATHER_MAX;
-    if (writes)
-        written = write_locked(store);
-    uint64_t up_to = atomic_load(&log->written);
-    (void)pthread_mutex_unlock(&store->writer_lock);
-    toon_epoch_leave();
-    if (writes)
-        notify(store);
+    const toon_log *log = current_log(store);
+    size_t bytes = log->gather.size;
+    bool gathers = find_gathering(store) != NULL;
+    if (gathers && bytes <= GATHER_MAX) {
+        (void)pthread_mutex_unlock(&store->writer_lock);
+        toon_epoch_leave();
+        return err;
+    }
+    toon_err result = toon_write_locked(store);
+    toon_written written = toon_written_locked(store);
+    after_write(store, written, bytes);
     if (err != TOON_OK)
         return err;
-    if (written == TOON_OK && gathering == NULL &&
+    if (result == TOON_OK && !gathers &&
         store->options.sync == TOON_SYNC_ALWAYS)
-        written = sync_up_to(store, log, up_to);
-    return written;
+        result = toon_sync_up_to(store, written);
+    return result;
 }
 
 static bool reserve_step(toon_store *store) {
@@ -497,13 +521,41 @@ static void update_cache(toon_store *store, const toon_change_plan *plan,
     toon_cache_put(store->cache, plan->blob);
 }
 
+static uint64_t cushion(const toon_log *log) {
+    uint64_t size = toon_log_end(log) / 8;
+    if (size < CUSHION_MIN)
+        return CUSHION_MIN;
+    return size < CUSHION_MAX ? size : CUSHION_MAX;
+}
+
+/* Room for the line that was encoded last. A full disk is a reason to compact;
+ * while that makes room, what adds must not take it. */
+static toon_err admit(toon_store *store, size_t begun, bool removes) {
+    toon_log *log = current_log(store);
+    if (removes)
+        return toon_log_admit(log, begun, CLEAR_CUSHION, 0);
+    if (atomic_load_explicit(&store->care.making_room, memory_order_relaxed)) {
+        toon_log_drop(log, begun);
+        return toon_fail_plain(TOON_FULL, "no space left; a compaction that "
+                                          "makes room is under way");
+    }
+    toon_err err =
+        toon_log_admit(log, begun, cushion(log), store->options.store_size_max);
+    bool starved = err == TOON_FULL;
+    if (starved !=
+            atomic_load_explicit(&store->care.starved, memory_order_relaxed) &&
+        (starved || err == TOON_OK))
+        atomic_store(&store->care.starved, starved);
+    return err;
+}
+
 toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan) {
     toon_volume *volume = atomic_load(&store->volume);
     toon_log *log = volume->log;
     bool removes = plan->draft.type == RECORD_DELETED;
     size_t events_size = store->events.size;
     if (!reserve_step(store) || !toon_volume_reserve(volume, plan->hash) ||
-        !push_event(store, plan->kind, plan->existed, plan->draft.key)) {
+        !toon_push_event(store, plan->kind, plan->existed, plan->draft.key)) {
         store->events.size = events_size;
         return toon_fail_memory();
     }
@@ -511,9 +563,7 @@ toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan) {
     uint64_t offset = toon_log_end(log);
     plan->draft.more = atomic_load(&store->batch_thread) != NULL;
     size_t size = toon_record_encode(&log->gather, &plan->draft, log->salt);
-    toon_err err =
-        toon_log_admit(log, begun, removes ? CLEAR_CUSHION : REMOVAL_CUSHION,
-                       removes ? 0 : store->options.store_size_max);
+    toon_err err = admit(store, begun, removes);
     if (err != TOON_OK) {
         store->events.size = events_size;
         return err;
@@ -521,8 +571,8 @@ toon_err toon_apply_locked(toon_store *store, toon_change_plan *plan) {
     toon_step *step = &store->steps[store->step_count++];
     *step = step_of_plan(plan, volume, offset, size);
     if (step->payload != 0)
-        set_event_version(store, events_size,
-                          toon_volume_version(volume, step->payload));
+        toon_set_event_version(store, events_size,
+                               toon_volume_version(volume, step->payload));
     toon_volume_apply(volume, step);
     follow_order(store, step, plan->draft.key, false);
     update_cache(store, plan, volume, step);
@@ -564,7 +614,7 @@ static void cancel_batch_locked(toon_store *store) {
 
 toon_group toon_group_begin_locked(toon_store *store) {
     toon_group group = {
-        .joined = in_own_batch(store),
+        .joined = toon_in_own_batch(store),
         .first_step = store->step_count,
         .gather_size = current_log(store)->gather.size,
         .events_size = store->events.size,
@@ -588,19 +638,19 @@ void toon_group_cancel_locked(toon_store *store, const toon_group *group) {
 }
 
 toon_err toon_batch_begin(toon_store *store) {
-    if (in_own_batch(store))
+    if (toon_in_own_batch(store))
         return toon_fail_plain(TOON_INVALID, "batches do not nest");
     (void)pthread_mutex_lock(&store->writer_lock);
     if (atomic_load(&store->read_only)) {
         (void)pthread_mutex_unlock(&store->writer_lock);
-        return refuse_read_only(store);
+        return toon_refuse_read_only(store);
     }
     begin_batch_locked(store);
     return TOON_OK;
 }
 
 toon_err toon_batch_commit(toon_store *store) {
-    if (!in_own_batch(store))
+    if (!toon_in_own_batch(store))
         return toon_fail_plain(TOON_INVALID, "there is no batch to commit");
     if (!toon_epoch_enter()) {
         toon_batch_cancel(store);
@@ -611,7 +661,7 @@ toon_err toon_batch_commit(toon_store *store) {
 }
 
 void toon_batch_cancel(toon_store *store) {
-    if (!in_own_batch(store))
+    if (!toon_in_own_batch(store))
         return;
     bool entered = toon_epoch_enter();
     cancel_batch_locked(store);
@@ -634,7 +684,7 @@ static uint64_t whole_batches(toon_store *store) {
 void toon_read_together(toon_store *store, toon_read_fn *fn, void *arg) {
     enum { TRIES = 4 };
 
-    if (in_own_batch(store)) {
+    if (toon_in_own_batch(store)) {
         fn(arg);
         return;
     }
@@ -676,104 +726,19 @@ toon_err toon_gather_end(toon_store *store) {
     if (!was.changed)
         return TOON_OK;
     (void)pthread_mutex_lock(&store->writer_lock);
-    toon_err err = TOON_OK;
-    if (toon_epoch_enter()) { /* undoing reads the table */
-        err = write_locked(store);
-        toon_epoch_leave();
-    } else {
-        err = toon_fail_memory();
+    if (!toon_epoch_enter()) { /* undoing reads the table */
+        (void)pthread_mutex_unlock(&store->writer_lock);
+        return toon_fail_memory();
     }
-    toon_log *log = current_log(store);
-    uint64_t up_to = atomic_load(&log->written);
-    (void)pthread_mutex_unlock(&store->writer_lock);
-    notify(store);
+    size_t bytes = current_log(store)->gather.size;
+    toon_err err = toon_write_locked(store);
+    toon_written written = toon_written_locked(store);
+    after_write(store, written, bytes);
     if (err == TOON_OK && atomic_load(&store->write_failures) != was.failures)
         err = toon_fail_plain(TOON_IO, "a write to the log failed and its "
                                        "changes were undone");
     if (err == TOON_OK && store->options.sync == TOON_SYNC_ALWAYS)
-        err = sync_up_to(store, log, up_to);
-    return err;
-}
-
-/* --------------------------------------------------------------- clearing */
-
-static void retire_volume(void *arg) {
-    toon_volume_free(arg);
-}
-
-/* The writer lock and the sync lock are held: nobody writes or syncs. */
-static toon_err swap_volume_locked(toon_store *store) {
-    toon_volume *old = atomic_load(&store->volume);
-    toon_log *log = NULL;
-    uint64_t base = old->log->base + atomic_load(&old->rows);
-    bool renamed;
-    toon_log_trim(old->log); /* a full disk has to have room for the new one */
-    toon_err err = toon_log_install(&store->dir, base, &renamed);
-    if (err != TOON_OK) {
-        if (renamed) /* the log that memory knows has left the directory */
-            turn_read_only(store, err);
-        return err;
-    }
-    err = toon_log_open(&store->dir, TOON_LOG_NAME, false, &log);
-    toon_volume *fresh = NULL;
-    if (err == TOON_OK) {
-        fresh = toon_volume_new(log, store->seed,
-                                atomic_load(&old->generation) + 1, 0);
-        if (fresh == NULL) {
-            toon_log_free(log);
-            err = toon_fail_memory();
-        }
-    }
-    if (err != TOON_OK) { /* the files have moved on and memory has not */
-        turn_read_only(store, err);
-        return err;
-    }
-    atomic_store(&log->synced, log->first);
-    log->marked = log->first;
-    atomic_store(&store->volume, fresh);
-    toon_epoch_retire(retire_volume, old);
-    store->checkpointed = 0;
-    (void)toon_dir_unlink(&store->dir, TOON_INDEX_NAME);
-    return TOON_OK;
-}
-
-static toon_err clear_locked(toon_store *store) {
-    toon_err err = write_locked(store);
-    if (err != TOON_OK)
-        return err;
-    if (!push_event(store, TOON_CHANGE_CLEAR, true, toon_bytes(NULL, 0)))
-        return toon_fail_memory();
-    (void)atomic_fetch_add(&store->batches, 1);
-    (void)pthread_mutex_lock(&store->sync_lock);
-    err = swap_volume_locked(store);
-    (void)pthread_mutex_unlock(&store->sync_lock);
-    if (err == TOON_OK && store->cache != NULL)
-        toon_cache_clear(store->cache);
-    (void)atomic_fetch_add(&store->batches, 1);
-    if (err != TOON_OK) {
-        store->events.size = 0;
-        return err;
-    }
-    drop_order_locked(store);
-    (void)atomic_fetch_add(&store->changes, 1);
-    queue_events_locked(store);
-    return TOON_OK;
-}
-
-toon_err toon_clear(toon_store *store) {
-    if (in_own_batch(store))
-        return toon_fail_plain(TOON_INVALID, "a batch cannot clear a store");
-    (void)pthread_mutex_lock(&store->writer_lock);
-    toon_err err = TOON_NO_MEMORY;
-    if (atomic_load(&store->read_only)) {
-        err = refuse_read_only(store);
-    } else if (toon_epoch_enter()) {
-        err = clear_locked(store);
-        toon_epoch_leave();
-    }
-    (void)pthread_mutex_unlock(&store->writer_lock);
-    toon_epoch_drain(); /* gives the old log's space back now */
-    notify(store);
+        err = toon_sync_up_to(store, written);
     return err;
 }
 
@@ -823,6 +788,7 @@ void toon_stat(toon_store *store, toon_stats *out) {
                                                   : TOON_OK,
         .table_bytes = toon_slot_map_bytes(volume->table),
     };
+    toon_stat_care(store, out);
     stat_memory(store, out);
     out->read_hits = out->cache_hits + atomic_load(&store->log_hits);
     out->read_misses = atomic_load(&store->log_misses);

@@ -296,8 +296,7 @@ static toon_blob *blob_of_append(toon_store *store, const struct target *target,
                                  size_t old_size, toon_slice bytes) {
     if (store->cache == NULL || old_size + bytes.size > APPEND_CACHED_MAX)
         return NULL;
-    toon_blob *before =
-        toon_cache_peek(store->cache, target->hash, target->key);
+    toon_blob *before = toon_cached(store, target->key, target->hash, false);
     if (before == NULL || before->size != old_size)
         return NULL;
     toon_blob *blob =

@@ -1,36 +1,645 @@
 /*
- * store_compact.c - when the log is compacted and its index saved, and by
- * which thread.
+ * store_compact.c - when the log is compacted and its index saved, and the
+ * thread that does it while others read and write.
+ *
+ * Knows the thread, when something is due and how fast it may go; must never
+ * know how a log is compacted (compact.c), nor under which locks it takes the
+ * old one's place (store_swap.c).
+ *
+ * Space: the log and its copy together stay below SPACE (store_space_max).
+ * So a compaction begins while that much is left, goes as fast as it can when
+ * writers use it up, and holds them back, by a few milliseconds a write, when
+ * they are faster still.
  */
+#include "checkpoint.h"
+#include "epoch.h"
 #include "error.h"
 #include "store_internal.h"
 
-toon_err toon_compact(toon_store *store, toon_progress_fn *progress,
-                      void *arg) {
-    (void)store;
-    (void)progress;
-    (void)arg;
-    return toon_fail_plain(TOON_INVALID, "compaction is not built yet");
+#include <errno.h>
+#include <time.h>
+
+enum {
+    GARBAGE_DEFAULT = 50, /* percent */
+    GARBAGE_NEVER = 100,
+    SLEEP_MAX_MS = 20,      /* of a slow compaction, at a time */
+    HOLD_MAX_MS = 4,        /* of a writer, for each … */
+    HOLD_BYTES = 64 * 1024, /* … that it wrote */
+    TRIES_MAX = 3,          /* when row numbers grow by a digit */
+};
+
+#ifdef TOON_HOSTILE
+#define RATE_DEFAULT    UINT64_MAX
+#define LOG_MIN         ((uint64_t)2 << 10)
+#define LOOK_BYTES      ((uint64_t)512)
+#define CHECKPOINT_MIN  ((uint64_t)4 << 10)
+#define GARBAGE_SURPLUS ((uint64_t)1 << 10)
+#else
+#define RATE_DEFAULT    ((uint64_t)128 << 20)
+#define LOG_MIN         ((uint64_t)64 << 20) /* smaller ones are left alone */
+#define LOOK_BYTES      ((uint64_t)4 << 20)
+#define CHECKPOINT_MIN  ((uint64_t)64 << 20) /* of log without an index */
+#define GARBAGE_SURPLUS ((uint64_t)48 << 20)
+#endif
+#define STARVED_MIN ((uint64_t)64 << 10) /* of garbage, on a full disk */
+#define SPACE_SLACK ((uint64_t)112 << 20)
+#define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
+
+static int64_t monotonic_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-toon_err toon_compact_start(toon_store *store) {
-    (void)store;
-    return toon_fail_plain(TOON_INVALID, "compaction is not built yet");
+static void sleep_ns(int64_t ns) {
+    struct timespec time = {ns / 1000000000, ns % 1000000000};
+    (void)nanosleep(&time, NULL);
 }
 
-void toon_compact_stop(toon_store *store) {
-    (void)store;
+/* ------------------------------------------------------------------- space */
+
+/* How much log there is, and how much of it is needed. */
+struct extent {
+    uint64_t log, live, keys, rows;
+};
+
+static bool look_at_extent(toon_store *store, struct extent *out) {
+    if (!toon_epoch_enter())
+        return false;
+    const toon_volume *volume = atomic_load(&store->volume);
+    *out = (struct extent){
+        .log = atomic_load(&volume->log->written),
+        .live = atomic_load(&volume->live_bytes),
+        .keys = toon_slot_map_count(volume->table),
+        .rows = atomic_load(&volume->rows),
+    };
+    toon_epoch_leave();
+    return true;
 }
 
-toon_err toon_compact_tune(toon_store *store, unsigned garbage, uint64_t rate) {
-    (void)store;
-    (void)garbage;
-    (void)rate;
+static uint64_t garbage_of(const struct extent *extent) {
+    return extent->log > extent->live ? extent->log - extent->live : 0;
+}
+
+/* What the log and its copy may take together: 2.2 times the live bytes and
+ * 128 MiB, less what is reserved ahead. */
+static uint64_t space_max(uint64_t live) {
+    return live * 2 + live / 5 + SPACE_SLACK;
+}
+
+/* How much may be written yet until log and copy are past that; each byte
+ * counts twice, since it is copied too. */
+static uint64_t room_left(const struct extent *extent, uint64_t copied) {
+    uint64_t copy = copied > extent->live ? copied : extent->live;
+    uint64_t taken = extent->log + copy;
+    uint64_t max = space_max(extent->live);
+    return taken < max ? (max - taken) / 2 : 0;
+}
+
+/* -------------------------------------------------------------- what is due */
+
+static bool compaction_is_due(toon_store *store) {
+    struct care *care = &store->care;
+    struct extent extent;
+    unsigned percent = atomic_load(&care->garbage);
+    if (atomic_load(&store->read_only) || !look_at_extent(store, &extent))
+        return false;
+    uint64_t garbage = garbage_of(&extent);
+    if (atomic_load(&care->starved) && garbage >= extent.log / 8 &&
+        garbage >= STARVED_MIN && garbage >= care->retry_dead)
+        return true;
+    if (percent >= GARBAGE_NEVER || extent.log < LOG_MIN ||
+        extent.log < care->retry_log)
+        return false;
+    /* The second condition leaves room for what is written meanwhile. */
+    return garbage >= extent.log / 100 * percent ||
+           garbage > extent.live / 20 * 3 + GARBAGE_SURPLUS;
+}
+
+static uint64_t next_checkpoint(uint64_t indexed, const struct extent *extent) {
+    uint64_t index_size = extent->keys * 16 + extent->rows * 8;
+    return indexed +
+           (index_size > CHECKPOINT_MIN ? index_size : CHECKPOINT_MIN);
+}
+
+static bool checkpoint_is_due(toon_store *store) {
+    struct extent extent;
+    if (atomic_load(&store->read_only) || !look_at_extent(store, &extent))
+        return false;
+    if (store->care.checkpoint_at == 0)
+        store->care.checkpoint_at =
+            next_checkpoint(atomic_load(&store->care.indexed), &extent);
+    return extent.log >= store->care.checkpoint_at;
+}
+
+/* ------------------------------------------------------------------ pauses */
+
+static bool begin_pause(void *arg) {
+    toon_store *store = arg;
+    (void)pthread_mutex_lock(&store->writer_lock);
+    if (store->swaps == store->care.swaps && !atomic_load(&store->read_only) &&
+        !atomic_load(&store->care.cancel)) {
+        (void)toon_write_locked(store); /* written or undone: nothing gathers */
+        return true;
+    }
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    return false;
+}
+
+static void end_pause(void *arg) {
+    toon_store *store = arg;
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_notify(store);
+}
+
+/* The volume that is the store's now; work on it is given up when it goes. */
+static toon_volume *begin_work(toon_store *store) {
+    (void)pthread_mutex_lock(&store->writer_lock);
+    store->care.swaps = store->swaps;
+    toon_volume *volume = atomic_load(&store->volume);
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    return volume;
+}
+
+/* -------------------------------------------------------------- checkpoint */
+
+static void say(const toon_store *store, toon_message_level level) {
+    if (store->options.message != NULL)
+        store->options.message(store->options.message_arg, level,
+                               toon_last_error()->text);
+}
+
+static toon_err write_checkpoint(toon_store *store, const toon_pause *pause) {
+    const toon_volume *volume = begin_work(store);
+    if (!toon_pause_begin(pause))
+        return TOON_CONFLICT;
+    toon_point point = toon_point_of(volume);
+    toon_written written = toon_written_locked(store);
+    toon_pause_end(pause);
+    toon_err err = toon_sync_up_to(store, written);
+    if (err == TOON_OK && !toon_pause_begin(pause))
+        err = TOON_CONFLICT;
+    if (err != TOON_OK)
+        return err;
+    uint32_t hint = point.rows < UINT32_MAX ? (uint32_t)point.rows : UINT32_MAX;
+    (void)toon_log_set_row_hint(volume->log, hint); /* rows that are durable */
+    toon_pause_end(pause);
+    err = toon_checkpoint(&store->dir, volume, &point, pause);
+    if (err != TOON_OK)
+        return err;
+    (void)atomic_fetch_add(&store->care.checkpoints, 1);
+    atomic_store(&store->care.indexed, point.covered);
     return TOON_OK;
 }
 
-uint64_t toon_version_now(toon_store *store, toon_slice key, uint64_t version) {
-    (void)store;
-    (void)key;
-    return version;
+/* A failure loses nothing; it is tried again when the log has grown. */
+static void save_index(toon_store *store) {
+    struct care *care = &store->care;
+    struct extent extent = {0};
+    toon_err err = write_checkpoint(store, &care->pause);
+    if (err != TOON_OK && err != TOON_CONFLICT)
+        say(store, TOON_WARNING);
+    if (!look_at_extent(store, &extent))
+        return;
+    uint64_t from = err == TOON_OK ? atomic_load(&care->indexed) : extent.log;
+    care->checkpoint_at = next_checkpoint(from, &extent);
+}
+
+toon_err toon_checkpoint_at_close(toon_store *store) {
+    static const toon_pause alone = {0};
+    const toon_volume *volume = atomic_load(&store->volume);
+    toon_point point = toon_point_of(volume);
+    /* Without the mark that tells of the last sync: nothing has synced it. */
+    point.covered = atomic_load(&volume->log->synced);
+    return toon_checkpoint(&store->dir, volume, &point, &alone);
+}
+
+/* --------------------------------------------------------------- the speed */
+
+struct pace {
+    int64_t began_ns;
+    uint64_t first;     /* where in the old log it began */
+    uint64_t room;      /* that there was then */
+    uint64_t next_look; /* at this place of the old log */
+    bool fast;
+};
+
+static bool is_awaited(toon_store *store) {
+    struct care *care = &store->care;
+    (void)pthread_mutex_lock(&care->lock);
+    bool awaited = care->waiting > 0 || care->stop;
+    (void)pthread_mutex_unlock(&care->lock);
+    return awaited;
+}
+
+/* Writers get what room there is, spread over the time that is left. */
+static void hold_writers(toon_store *store, const struct pace *pace,
+                         const struct extent *extent, uint64_t at,
+                         uint64_t room) {
+    double seconds = (double)(monotonic_ns() - pace->began_ns) / 1e9;
+    double speed = (double)(at - pace->first) / (seconds + 1e-3) + 1;
+    double left = (double)(extent->log - at) / speed + 0.05;
+    double rate = (double)room / left;
+    uint64_t bound = rate < 1e12 ? (uint64_t)rate : UINT64_MAX;
+    atomic_store(&store->care.hold_rate, bound > HOLD_MIN ? bound : HOLD_MIN);
+}
+
+/* Where writers have to wait, because compacting could not keep up. */
+static void set_brake(toon_store *store, const struct extent *extent,
+                      uint64_t room) {
+    struct care *care = &store->care;
+    bool off = atomic_load(&care->garbage) >= GARBAGE_NEVER ||
+               extent->log < care->retry_log;
+    atomic_store(&care->brake_at, off ? UINT64_MAX : extent->log + room);
+}
+
+static void look_at_space(toon_store *store, const toon_compaction *compaction,
+                          struct pace *pace) {
+    struct extent extent;
+    if (!look_at_extent(store, &extent))
+        return;
+    uint64_t room = room_left(&extent, toon_log_end(compaction->into->log));
+    if (pace->next_look == 0)
+        pace->room = room;
+    set_brake(store, &extent, room);
+    pace->next_look = compaction->at + LOOK_BYTES / 4;
+    pace->fast = pace->fast || atomic_load(&store->care.starved) ||
+                 room < pace->room / 4 * 3 || is_awaited(store);
+    if (pace->fast)
+        hold_writers(store, pace, &extent, compaction->at, room);
+}
+
+/* After a step. */
+static void keep_pace(toon_store *store, const toon_compaction *compaction,
+                      struct pace *pace) {
+    atomic_store(&store->care.done, compaction->at);
+    if (compaction->at >= pace->next_look)
+        look_at_space(store, compaction, pace);
+    if (pace->fast)
+        return;
+    uint64_t rate = atomic_load(&store->care.rate);
+    double due = (double)(compaction->at - pace->first) / (double)rate * 1e9;
+    int64_t early = pace->began_ns + (int64_t)due - monotonic_ns();
+    int64_t most = (int64_t)SLEEP_MAX_MS * 1000000;
+    if (early > 0)
+        sleep_ns(early < most ? early : most);
+}
+
+void toon_wait_for_space(toon_store *store, size_t bytes) {
+    struct care *care = &store->care;
+    uint64_t rate = atomic_load(&care->hold_rate);
+    if (rate == 0)
+        rate = HOLD_MIN;
+    int64_t most =
+        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
+    int64_t cost = (int64_t)((double)bytes / (double)rate * 1e9);
+    int64_t now = monotonic_ns();
+    int64_t due = atomic_load(&care->hold_due_ns);
+    int64_t next;
+    do { /* a debt that cannot be paid is forgotten after a second */
+        next = (due > now ? due : now) + cost;
+        if (next > now + 1000000000)
+            next = now + 1000000000;
+    } while (!atomic_compare_exchange_weak(&care->hold_due_ns, &due, next));
+    int64_t wait = next - now;
+    if (wait > 1000000)
+        sleep_ns(wait < most ? wait : most);
+}
+
+/* -------------------------------------------------------------- compaction */
+
+static toon_err copy_up_to(toon_store *store, toon_compaction *compaction,
+                           uint64_t end, struct pace *pace) {
+    toon_err err = TOON_OK;
+    while (err == TOON_OK && compaction->at < end) {
+        err = toon_compaction_step(compaction, end);
+        if (err == TOON_OK)
+            keep_pace(store, compaction, pace);
+    }
+    return err;
+}
+
+/* What was written since the last round, until little is left. */
+static toon_err catch_up(toon_store *store, toon_compaction *compaction,
+                         struct pace *pace) {
+    enum { MARGIN_ROWS = 4096 };
+
+    toon_err err = TOON_OK;
+    bool swapped = false;
+    for (unsigned tries = 0; err == TOON_OK && !swapped; tries++) {
+        if (!toon_pause_begin(&compaction->pause))
+            return TOON_CONFLICT;
+        toon_point point = toon_point_of(compaction->from);
+        uint64_t base = compaction->from->log->base + point.rows;
+        if (tries > 0) /* who writes now, writes on */
+            base += (uint64_t)MARGIN_ROWS << tries;
+        toon_pause_end(&compaction->pause);
+        atomic_store(&store->care.total, point.covered);
+        err = copy_up_to(store, compaction, point.covered, pace);
+        if (err == TOON_OK)
+            err = toon_compaction_sync(compaction, base);
+        if (err == TOON_OK)
+            err = toon_swap_compacted(store, compaction, tries, &swapped);
+        if (err == TOON_TOO_LARGE) /* the next try has room for it */
+            store->care.base_min = tries == 0 ? base : base + base / 2;
+    }
+    return err;
+}
+
+/* A full disk: what the log has reserved is room for the copy, but for some
+ * deletions. */
+static void give_room(toon_store *store) {
+    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_log_trim(atomic_load(&store->volume)->log);
+    toon_log_reserve(atomic_load(&store->volume)->log, TOON_LOG_RESERVE);
+    atomic_store(&store->care.making_room, true);
+    (void)pthread_mutex_unlock(&store->writer_lock);
+}
+
+static toon_err compact_once(toon_store *store) {
+    struct care *care = &store->care;
+    toon_compaction compaction;
+    if (atomic_load(&care->starved))
+        give_room(store);
+    toon_volume *volume = begin_work(store);
+    toon_err err = toon_compaction_begin(&compaction, &store->dir, volume,
+                                         care->base_min, &care->pause);
+    if (err == TOON_OK) {
+        struct pace pace = {.began_ns = monotonic_ns(), .first = compaction.at};
+        atomic_store(&care->total, compaction.start);
+        err = copy_up_to(store, &compaction, compaction.start, &pace);
+        if (err == TOON_OK)
+            err = catch_up(store, &compaction, &pace);
+        toon_compaction_end(&compaction);
+    }
+    atomic_store(&care->hold_rate, 0);
+    atomic_store(&care->making_room, false);
+    return err;
+}
+
+/* Not again at once for the same reason. */
+static void note_failure(toon_store *store, toon_err err) {
+    struct care *care = &store->care;
+    struct extent extent = {0};
+    if (err == TOON_CONFLICT || !look_at_extent(store, &extent))
+        return;
+    uint64_t more = extent.log / 4;
+    care->retry_log = extent.log + (more > LOG_MIN ? more : LOG_MIN);
+    care->retry_dead = garbage_of(&extent) + extent.log / 64 + 4096;
+    say(store, TOON_WARNING);
+}
+
+static toon_err try_to_compact(toon_store *store) {
+    toon_err err = TOON_TOO_LARGE;
+    for (int i = 0; i < TRIES_MAX && err == TOON_TOO_LARGE; i++)
+        err = compact_once(store);
+    if (err == TOON_CONFLICT)
+        return toon_fail_plain(err, "the compaction was stopped");
+    return err;
+}
+
+static void begin_compaction(struct care *care) {
+    (void)pthread_mutex_lock(&care->lock);
+    care->wanted = false;
+    atomic_store(&care->cancel, care->stop);
+    atomic_store(&care->done, 0);
+    atomic_store(&care->total, 0);
+    atomic_store(&care->compacting, true);
+    (void)pthread_mutex_unlock(&care->lock);
+}
+
+static void end_compaction(struct care *care, toon_err err, int64_t took_ms) {
+    (void)pthread_mutex_lock(&care->lock);
+    care->result = err;
+    care->told = *toon_last_error();
+    care->told.err = err;
+    care->ended_count++;
+    atomic_store(&care->took_ms, took_ms);
+    atomic_store(&care->last_result, err);
+    atomic_store(&care->cancel, false);
+    atomic_store(&care->compacting, false);
+    (void)pthread_cond_broadcast(&care->ended);
+    (void)pthread_mutex_unlock(&care->lock);
+}
+
+static void compact(toon_store *store) {
+    struct care *care = &store->care;
+    int64_t began_ns = monotonic_ns();
+    begin_compaction(care);
+    toon_err err = try_to_compact(store);
+    if (err == TOON_OK) {
+        (void)atomic_fetch_add(&care->compactions, 1);
+        atomic_store(&care->starved, false);
+        care->retry_log = 0;
+        care->retry_dead = 0;
+        care->checkpoint_at = 1; /* the new log has no index yet */
+    } else {
+        note_failure(store, err);
+    }
+    end_compaction(care, err, (monotonic_ns() - began_ns) / 1000000);
+}
+
+/* -------------------------------------------------------------- the thread */
+
+static bool wait_for_work(toon_store *store, bool *wanted) {
+    struct care *care = &store->care;
+    (void)pthread_mutex_lock(&care->lock);
+    while (!care->stop && !care->look && !care->wanted)
+        (void)pthread_cond_wait(&care->wake, &care->lock);
+    bool stop = care->stop;
+    *wanted = care->wanted;
+    care->look = false;
+    (void)pthread_mutex_unlock(&care->lock);
+    return !stop;
+}
+
+static void set_next_look(toon_store *store) {
+    struct extent extent;
+    if (!look_at_extent(store, &extent))
+        return;
+    atomic_store(&store->care.look_at, extent.log + LOOK_BYTES);
+    set_brake(store, &extent, room_left(&extent, 0));
+}
+
+static void *care_for(void *arg) {
+    toon_store *store = arg;
+    bool wanted;
+    while (wait_for_work(store, &wanted)) {
+        if (wanted || compaction_is_due(store))
+            compact(store);
+        if (checkpoint_is_due(store))
+            save_index(store);
+        set_next_look(store);
+    }
+    return NULL;
+}
+
+void toon_care_look(toon_store *store) {
+    struct care *care = &store->care;
+    atomic_store(&care->look_at, UINT64_MAX); /* until it has looked */
+    (void)pthread_mutex_lock(&care->lock);
+    care->look = true;
+    (void)pthread_cond_signal(&care->wake);
+    (void)pthread_mutex_unlock(&care->lock);
+}
+
+void toon_care_init(toon_store *store) {
+    struct care *care = &store->care;
+    (void)pthread_mutex_init(&care->lock, NULL);
+    (void)pthread_cond_init(&care->wake, NULL);
+    (void)pthread_cond_init(&care->ended, NULL);
+    care->pause = (toon_pause){begin_pause, end_pause, store};
+    atomic_store(&care->look_at, UINT64_MAX);
+    atomic_store(&care->brake_at, UINT64_MAX);
+    (void)toon_compact_tune(store, store->options.compact_garbage,
+                            store->options.compact_rate);
+}
+
+void toon_care_free(toon_store *store) {
+    struct care *care = &store->care;
+    (void)pthread_mutex_destroy(&care->lock);
+    (void)pthread_cond_destroy(&care->wake);
+    (void)pthread_cond_destroy(&care->ended);
+}
+
+toon_err toon_care_start(toon_store *store) {
+    struct care *care = &store->care;
+    care->look = true;
+    int result = pthread_create(&care->thread, NULL, care_for, store);
+    if (result != 0) {
+        toon_where where = {NULL, -1, result};
+        return toon_fail(TOON_NO_MEMORY, where, "cannot start a thread");
+    }
+    care->runs = true;
+    return TOON_OK;
+}
+
+void toon_care_stop(toon_store *store) {
+    struct care *care = &store->care;
+    if (!care->runs)
+        return;
+    (void)pthread_mutex_lock(&care->lock);
+    care->stop = true;
+    atomic_store(&care->cancel, true);
+    (void)pthread_cond_signal(&care->wake);
+    (void)pthread_mutex_unlock(&care->lock);
+    (void)pthread_join(care->thread, NULL);
+    care->runs = false;
+}
+
+/* ------------------------------------------------------------- what is public */
+
+static toon_err check_compact(toon_store *store) {
+    if (toon_in_own_batch(store))
+        return toon_fail_plain(TOON_INVALID, "a batch cannot wait for a "
+                                             "compaction");
+    if (atomic_load(&store->read_only))
+        return toon_refuse_read_only(store);
+    return TOON_OK;
+}
+
+toon_err toon_compact_start(toon_store *store) {
+    struct care *care = &store->care;
+    toon_err err = check_compact(store);
+    if (err != TOON_OK)
+        return err;
+    (void)pthread_mutex_lock(&care->lock);
+    if (care->wanted || atomic_load(&care->compacting)) {
+        err = TOON_CONFLICT;
+    } else {
+        care->wanted = true;
+        (void)pthread_cond_signal(&care->wake);
+    }
+    (void)pthread_mutex_unlock(&care->lock);
+    return err;
+}
+
+static void tell_progress(toon_store *store, toon_progress_fn *progress,
+                          void *arg) {
+    toon_stats stats = {0};
+    if (progress == NULL)
+        return;
+    toon_stat_care(store, &stats);
+    if (stats.compacting && stats.compact_total > 0)
+        progress(arg, stats.compact_done, stats.compact_total);
+}
+
+/* With the care lock, which is given back while waiting. */
+static void wait_for_end(struct care *care) {
+    enum { PROGRESS_MS = 100 };
+
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)PROGRESS_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    (void)pthread_cond_timedwait(&care->ended, &care->lock, &until);
+}
+
+toon_err toon_compact(toon_store *store, toon_progress_fn *progress,
+                      void *arg) {
+    struct care *care = &store->care;
+    toon_err err = check_compact(store);
+    if (err != TOON_OK)
+        return err;
+    (void)pthread_mutex_lock(&care->lock);
+    uint64_t before = care->ended_count;
+    care->wanted = care->wanted || !atomic_load(&care->compacting);
+    care->waiting++;
+    (void)pthread_cond_signal(&care->wake);
+    while (care->ended_count == before) {
+        wait_for_end(care);
+        (void)pthread_mutex_unlock(&care->lock);
+        tell_progress(store, progress, arg);
+        (void)pthread_mutex_lock(&care->lock);
+    }
+    care->waiting--;
+    err = care->result;
+    toon_error told = care->told;
+    (void)pthread_mutex_unlock(&care->lock);
+    return err == TOON_OK ? TOON_OK : toon_fail_again(&told);
+}
+
+void toon_compact_stop(toon_store *store) {
+    struct care *care = &store->care;
+    (void)pthread_mutex_lock(&care->lock);
+    if (care->wanted && !atomic_load(&care->compacting)) {
+        (void)toon_fail_plain(TOON_CONFLICT, "the compaction was stopped");
+        care->wanted = false;
+        care->result = TOON_CONFLICT;
+        care->told = *toon_last_error();
+        care->ended_count++;
+        (void)pthread_cond_broadcast(&care->ended);
+    }
+    uint64_t before = care->ended_count;
+    if (atomic_load(&care->compacting))
+        atomic_store(&care->cancel, true);
+    while (atomic_load(&care->compacting) && care->ended_count == before)
+        (void)pthread_cond_wait(&care->ended, &care->lock);
+    (void)pthread_mutex_unlock(&care->lock);
+}
+
+toon_err toon_compact_tune(toon_store *store, unsigned garbage, uint64_t rate) {
+    if (garbage > GARBAGE_NEVER)
+        return toon_fail_plain(TOON_INVALID,
+                               "garbage is a percentage: 100 at most");
+    atomic_store(&store->care.garbage, garbage ? garbage : GARBAGE_DEFAULT);
+    atomic_store(&store->care.rate, rate ? rate : RATE_DEFAULT);
+    if (store->care.runs)
+        toon_care_look(store);
+    return TOON_OK;
+}
+
+void toon_stat_care(toon_store *store, toon_stats *out) {
+    struct care *care = &store->care;
+    out->compacting = atomic_load(&care->compacting);
+    out->compact_done = out->compacting ? atomic_load(&care->done) : 0;
+    out->compact_total = out->compacting ? atomic_load(&care->total) : 0;
+    out->compactions = atomic_load(&care->compactions);
+    out->compact_result = atomic_load(&care->last_result);
+    out->compact_ms = atomic_load(&care->took_ms);
+    out->indexed_bytes = atomic_load(&care->indexed);
+    out->checkpoints = atomic_load(&care->checkpoints);
 }

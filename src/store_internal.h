@@ -10,6 +10,7 @@
  *   sync     one fdatasync at a time; swapping the log
  *   notify   delivering events to watchers
  *   queue    the events that were written and not yet delivered
+ *   care     what the thread of store_compact.c is asked to do
  * Readers take none, but `order` for ranges, and `writer` to see a record
  * that is still in the gather buffer.
  */
@@ -17,6 +18,7 @@
 #define TOON_STORE_INTERNAL_H
 
 #include "cache.h"
+#include "compact.h"
 #include "key_order.h"
 #include "volume.h"
 
@@ -27,6 +29,42 @@ struct watcher {
     uint64_t id;
     toon_watch_fn *fn;
     void *arg;
+};
+
+/* Compaction and checkpoints, by a thread of their own (store_compact.c). */
+struct care {
+    pthread_t thread;
+    bool runs;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, ended;
+    bool stop;            /* the store is being closed */
+    bool look;            /* something may be due */
+    bool wanted;          /* a compaction was asked for */
+    unsigned waiting;     /* who wait for it: it need not be slow */
+    uint64_t ended_count; /* compactions, however they ended */
+    toon_err result;      /* of the last one */
+    toon_error told;      /* if that is none */
+    _Atomic bool cancel;  /* the one that runs is to end */
+    _Atomic bool compacting;
+
+    toon_pause pause;
+    uint64_t swaps;     /* of the store, when what goes on began */
+    uint64_t base_min;  /* the thread's own: row numbers grew by a digit */
+    uint64_t retry_log; /* after a failure, not before the log is so long … */
+    uint64_t retry_dead;    /* … or, on a full disk, has so much garbage */
+    uint64_t checkpoint_at; /* length of the log that wants a new index */
+
+    _Atomic unsigned garbage;   /* percent */
+    _Atomic uint64_t rate;      /* bytes a second */
+    _Atomic uint64_t look_at;   /* length of the log at which to look again */
+    _Atomic bool starved;       /* a change was refused for want of room */
+    _Atomic bool making_room;   /* refuse those that add */
+    _Atomic uint64_t hold_rate; /* bytes a second for writers; 0: no bound */
+    _Atomic uint64_t brake_at;  /* writers wait past this length of the log */
+    _Atomic int64_t hold_due_ns;
+    _Atomic uint64_t done, total, compactions, checkpoints, indexed;
+    _Atomic toon_err last_result;
+    _Atomic int64_t took_ms;
 };
 
 struct toon_store {
@@ -68,6 +106,8 @@ struct toon_store {
     bool queue_lost; /* memory ran out for some of it */
 
     pthread_mutex_t sync_lock;
+    bool dir_unsynced; /* a rename is not yet durable; sync lock */
+    uint64_t swaps;    /* of the volume; writer and sync lock to change it */
     _Atomic int64_t last_sync_ms;
     _Atomic uint64_t syncs;
 
@@ -77,7 +117,8 @@ struct toon_store {
     pthread_cond_t keeper_wake;
     bool keeper_stop;
 
-    uint64_t checkpointed; /* log length that db.toon.idx covers */
+    struct care care;
+
     _Atomic uint64_t changes, keys_expired, torn_bytes;
     _Atomic uint64_t log_hits, log_misses;
 };
@@ -134,6 +175,39 @@ toon_group toon_group_begin_locked(toon_store *store);
 void toon_group_commit_locked(toon_store *store, const toon_group *group);
 void toon_group_cancel_locked(toon_store *store, const toon_group *group);
 
+/* What has gathered, into the kernel. If that fails it is undone. */
+toon_err toon_write_locked(toon_store *store);
+
+/* How far the log is written, for toon_sync_up_to: to be asked for with the
+ * writer lock, and synced without. */
+typedef struct toon_written {
+    uint64_t swaps, up_to;
+} toon_written;
+
+toon_written toon_written_locked(const toon_store *store);
+
+/* Any failure makes the store read-only and is TOON_IO. */
+toon_err toon_sync_up_to(toon_store *store, toon_written written);
+
+/* Does this thread hold the writer lock for a batch? */
+bool toon_in_own_batch(const toon_store *store);
+
+/* Why nothing can be changed: TOON_READ_ONLY. */
+toon_err toon_refuse_read_only(const toon_store *store);
+void toon_turn_read_only(toon_store *store, toon_err err);
+
+/* An event for the watchers, by the writer; false: no memory. Its version is
+ * told where the buffer had `at` bytes before. What was pushed is queued when
+ * it is written, and delivered without locks. */
+bool toon_push_event(toon_store *store, toon_change_kind kind, bool existed,
+                     toon_slice key);
+void toon_set_event_version(toon_store *store, size_t at, uint64_t version);
+void toon_queue_events_locked(toon_store *store);
+void toon_notify(toon_store *store);
+
+/* The ordered index goes, until it is wanted again. */
+void toon_drop_order_locked(toon_store *store);
+
 /* Is there more to sync than a mark? */
 bool toon_wants_sync(toon_store *store);
 
@@ -144,7 +218,56 @@ void toon_forget_gathering(const toon_store *store);
 void toon_lock_gathered(toon_store *store);
 void toon_unlock_gathered(toon_store *store);
 
+/* ------------------------------------- compaction (store_compact.c, _swap) */
+
+void toon_care_init(toon_store *store);
+void toon_care_free(toon_store *store);
+toon_err toon_care_start(toon_store *store);
+void toon_care_stop(toon_store *store);
+
+/* The thread looks whether something is due. */
+void toon_care_look(toon_store *store);
+
+/* The same if the log has grown by a step; the writer asks after each write. */
+static inline void toon_care_if_grown(toon_store *store) {
+    const toon_log *log = atomic_load(&store->volume)->log;
+    if (atomic_load_explicit(&log->written, memory_order_relaxed) >=
+        atomic_load_explicit(&store->care.look_at, memory_order_relaxed))
+        toon_care_look(store);
+}
+
+/* Without locks: a writer of so many bytes waits a little if the log would
+ * outgrow its space before the compaction that runs is done. */
+void toon_wait_for_space(toon_store *store, size_t bytes);
+
+static inline void toon_hold_back(toon_store *store, toon_written written,
+                                  size_t bytes) {
+    struct care *care = &store->care;
+    if (atomic_load_explicit(&care->hold_rate, memory_order_relaxed) != 0 ||
+        written.up_to >=
+            atomic_load_explicit(&care->brake_at, memory_order_relaxed))
+        toon_wait_for_space(store, bytes);
+}
+
+void toon_stat_care(toon_store *store, toon_stats *out);
+
+/* Writes the index of all that is synced; nobody else writes. */
+toon_err toon_checkpoint_at_close(toon_store *store);
+
+/*
+ * The rest, and the swap; *swapped stays false with TOON_OK if there is too
+ * much of it yet, and more has to be copied and synced first. `tries`: how
+ * often that was so. After TOON_OK and *swapped the new log is durable.
+ */
+toon_err toon_swap_compacted(toon_store *store, toon_compaction *compaction,
+                             unsigned tries, bool *swapped);
+
 /* ------------------------------------------------- reading (store_read.c) */
+
+/* In an epoch. What the cache has of the key, if that counts; `counted`: it
+ * is a hit or a miss. It may have expired. */
+toon_blob *toon_cached(const toon_store *store, toon_slice key, uint64_t hash,
+                       bool counted);
 
 /* In an epoch. The key's current version with one reference, from cache or
  * log. TOON_NOT_FOUND when it is absent or expired. */
@@ -172,7 +295,7 @@ toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
 toon_err toon_confirm_read(const toon_volume *volume, toon_err err);
 
 /* The same for a slot that was copied from the table, after `generation` was
- * read. TOON_NOT_FOUND: the store was cleared meanwhile. */
+ * read: if that has moved on, for all keys of its hash that are there now. */
 toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
                         uint64_t generation, toon_slot slot,
                         toon_use_hit_fn *use, void *arg);

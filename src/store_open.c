@@ -4,7 +4,6 @@
  *
  * Knows the order of opening and closing; must never know what changes mean.
  */
-#include "checkpoint.h"
 #include "dir_lock.h"
 #include "epoch.h"
 #include "error.h"
@@ -74,6 +73,8 @@ static void *keep(void *arg) {
     while (wait_for_tick(store)) {
         keep_expiring(store);
         keep_synced(store, &next_sync_ms);
+        if (atomic_load(&store->care.starved))
+            toon_care_look(store);
     }
     return NULL;
 }
@@ -113,6 +114,7 @@ static void init_locks(toon_store *store) {
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&store->keeper_wake, &attr);
     (void)pthread_condattr_destroy(&attr);
+    toon_care_init(store);
 }
 
 static void free_locks(toon_store *store) {
@@ -123,6 +125,7 @@ static void free_locks(toon_store *store) {
     (void)pthread_mutex_destroy(&store->sync_lock);
     (void)pthread_mutex_destroy(&store->keeper_lock);
     (void)pthread_cond_destroy(&store->keeper_wake);
+    toon_care_free(store);
 }
 
 static void free_store(toon_store *store) {
@@ -147,7 +150,9 @@ static void free_store(toon_store *store) {
 static toon_err check_options(const toon_options *options) {
     if (options->key_size_max > TOON_KEY_SIZE_LIMIT ||
         options->value_size_max > TOON_VALUE_SIZE_LIMIT ||
-        options->sync > TOON_SYNC_NO || options->cache_policy > TOON_CACHE_NONE)
+        options->sync > TOON_SYNC_NO ||
+        options->cache_policy > TOON_CACHE_NONE ||
+        options->compact_garbage > 100)
         return toon_fail_plain(TOON_INVALID,
                                "an option of toon_open is out of its range");
     return TOON_OK;
@@ -209,7 +214,7 @@ static toon_err remove_leftovers(const toon_dir *dir) {
     static const char *const names[] = {
         TOON_LOG_NEW_NAME,
         TOON_INDEX_NEW_NAME,
-        "db.toon.compact",
+        TOON_COMPACT_NAME,
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         toon_err err = toon_dir_unlink(dir, names[i]);
@@ -258,8 +263,9 @@ static toon_err open_files(toon_store *store, const char *path) {
     atomic_store(&store->volume, volume);
     store->seed = volume->seed;
     atomic_store(&store->torn_bytes, recovery.torn_bytes);
-    if (recovery.index_used && recovery.replayed == 0)
-        store->checkpointed = atomic_load(&volume->log->written);
+    atomic_store(&store->care.indexed, recovery.indexed);
+    atomic_store(&store->version_base,
+                 toon_version_of(atomic_load(&volume->generation), 0));
     report(store, &recovery);
     return TOON_OK;
 }
@@ -274,10 +280,12 @@ static toon_err open_rest(toon_store *store) {
             return toon_fail_memory();
     }
     atomic_store(&store->last_sync_ms, toon_now_ms());
-    if ((options->flags & TOON_OPEN_READ_ONLY) == 0)
-        return start_keeper(store);
-    atomic_store(&store->read_only, true);
-    return TOON_OK;
+    if ((options->flags & TOON_OPEN_READ_ONLY) != 0) {
+        atomic_store(&store->read_only, true);
+        return TOON_OK;
+    }
+    toon_err err = start_keeper(store);
+    return err == TOON_OK ? toon_care_start(store) : err;
 }
 
 toon_err toon_open_on(const toon_io *io, const char *dir,
@@ -299,6 +307,7 @@ toon_err toon_open_on(const toon_io *io, const char *dir,
         err = open_rest(store);
     if (err != TOON_OK) {
         toon_error told = *toon_last_error();
+        stop_keeper(store);
         free_store(store);
         told.err = err;
         return toon_fail_again(&told);
@@ -322,11 +331,11 @@ static toon_err close_files(toon_store *store) {
     uint32_t hint = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
     toon_err err = toon_sync(store);
     if (err != TOON_OK ||
-        store->checkpointed == atomic_load(&volume->log->written))
+        atomic_load(&store->care.indexed) >= volume->log->records_end)
         return err;
     (void)toon_log_set_row_hint(volume->log, hint);
     err = toon_sync(store);
-    if (err == TOON_OK && toon_checkpoint(&store->dir, volume) != TOON_OK)
+    if (err == TOON_OK && toon_checkpoint_at_close(store) != TOON_OK)
         say(store, TOON_WARNING, toon_last_error()->text);
     return err;
 }
@@ -336,6 +345,7 @@ toon_err toon_close(toon_store *store) {
     if (store == NULL)
         return TOON_OK;
     stop_keeper(store);
+    toon_care_stop(store);
     toon_forget_gathering(store);
     if (!atomic_load(&store->read_only))
         err = close_files(store);

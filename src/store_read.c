@@ -129,13 +129,11 @@ toon_err toon_with_hit(toon_store *store, toon_slice key, uint64_t hash,
 }
 
 /* What the table says now of all keys with this hash. */
-static toon_err each_of_hash_locked(toon_store *store,
-                                    const toon_volume *volume, uint64_t hash,
+static toon_err each_of_hash_locked(toon_store *store, uint64_t hash,
                                     toon_use_hit_fn *use, void *arg) {
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
     toon_err err = TOON_OK;
-    if (atomic_load(&store->volume) != volume)
-        return TOON_NOT_FOUND; /* cleared meanwhile */
+    const toon_volume *volume = atomic_load(&store->volume);
     size_t count = toon_slot_map_get(volume->table, hash, payloads);
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
         toon_hit hit;
@@ -165,7 +163,7 @@ toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
     if (err != TOON_CONFLICT)
         return toon_confirm_read(volume, err);
     toon_lock_gathered(store);
-    err = each_of_hash_locked(store, volume, slot.hash, use, arg);
+    err = each_of_hash_locked(store, slot.hash, use, arg);
     toon_unlock_gathered(store);
     return err;
 }
@@ -220,16 +218,29 @@ static toon_err load_missed(toon_store *store, toon_slice key, uint64_t hash,
     return TOON_OK;
 }
 
+/* Versions of a generation that has gone (an undo, a compaction) are not the
+ * table's any more, though what stands in the cache may be. */
+toon_blob *toon_cached(const toon_store *store, toon_slice key, uint64_t hash,
+                       bool counted) {
+    if (store->cache == NULL)
+        return NULL;
+    toon_blob *blob = counted ? toon_cache_get(store->cache, hash, key)
+                              : toon_cache_peek(store->cache, hash, key);
+    const toon_volume *volume = atomic_load(&store->volume);
+    if (blob == NULL || toon_version_generation(blob->meta.version) !=
+                            atomic_load(&volume->generation))
+        return NULL;
+    return blob;
+}
+
 toon_err toon_load_blob(toon_store *store, toon_slice key, uint64_t hash,
                         toon_blob **out) {
-    if (store->cache != NULL) {
-        toon_blob *blob = toon_cache_get(store->cache, hash, key);
-        if (blob != NULL && toon_has_expired(blob->meta.expires_ms))
-            return not_found(store);
-        if (blob != NULL && toon_blob_try_share(blob)) {
-            *out = blob;
-            return TOON_OK;
-        }
+    toon_blob *blob = toon_cached(store, key, hash, true);
+    if (blob != NULL && toon_has_expired(blob->meta.expires_ms))
+        return not_found(store);
+    if (blob != NULL && toon_blob_try_share(blob)) {
+        *out = blob;
+        return TOON_OK;
     }
     return load_missed(store, key, hash, out);
 }
@@ -281,9 +292,7 @@ toon_err toon_read(toon_store *store, toon_slice key, void *buffer,
     if (!toon_epoch_enter())
         return toon_fail_memory();
     /* A hit needs no pin: the epoch keeps the blob for the copy. */
-    toon_blob *blob = NULL;
-    if (store->cache != NULL)
-        blob = toon_cache_get(store->cache, hash, key);
+    toon_blob *blob = toon_cached(store, key, hash, true);
     if (blob != NULL && toon_has_expired(blob->meta.expires_ms)) {
         err = not_found(store);
     } else if (blob != NULL) {
@@ -321,9 +330,7 @@ toon_err toon_stat_key(toon_store *store, toon_slice key, toon_key_stat *out) {
     toon_err err = TOON_OK;
     if (!toon_epoch_enter())
         return toon_fail_memory();
-    const toon_blob *blob = NULL;
-    if (store->cache != NULL)
-        blob = toon_cache_peek(store->cache, hash, key);
+    const toon_blob *blob = toon_cached(store, key, hash, false);
     if (blob != NULL && toon_has_expired(blob->meta.expires_ms))
         err = TOON_NOT_FOUND;
     else if (blob != NULL)

@@ -81,8 +81,6 @@ static toon_err collect_slots(toon_store *store, uint64_t *cursor, size_t want,
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
         err = toon_with_slot(store, volume, generation, slots[i], keep_slot,
                              found);
-        if (err == TOON_NOT_FOUND) /* cleared meanwhile */
-            err = TOON_OK;
     }
     toon_epoch_leave();
     return err;

@@ -376,7 +376,7 @@ static toon_err make_volume(toon_survey *survey, const toon_index *index) {
     if (index != NULL && index->head.salt == survey->log->salt)
         seed = index->head.seed;
     else
-        err = toon_random_bytes(&seed, sizeof seed);
+        err = toon_random(&seed, sizeof seed);
     if (err != TOON_OK)
         return err;
     survey->volume = toon_volume_new(survey->log, seed, 1, 0);

@@ -455,14 +455,6 @@ TOON_API toon_err toon_watch(toon_store *store, toon_watch_fn *fn, void *arg,
 TOON_API void toon_unwatch(toon_store *store, uint64_t id);
 
 /*
- * For a watcher that is told TOON_CHANGE_MOVED, until it returns: what a
- * version of `key` from before the compaction is called now. 0: the key has
- * changed since, or is gone. A version of now stays what it is.
- */
-TOON_API uint64_t toon_version_now(toon_store *store, toon_slice key,
-                                   uint64_t version);
-
-/*
  * No key has a smaller version than this. It grows when versions move, before
  * anybody can read one of them, and so before TOON_CHANGE_MOVED is told. Who
  * keeps versions and reads this after a look at a key knows whether that look

@@ -132,11 +132,19 @@ void toon_volume_check_key(const toon_volume *volume, uint64_t hash,
  * a t or r refers to. */
 uint64_t toon_hit_value_offset(const toon_hit *hit);
 
+static inline uint64_t toon_version_of(uint64_t generation, uint64_t offset) {
+    return generation << 40 | offset;
+}
+
+static inline uint64_t toon_version_generation(uint64_t version) {
+    return version >> 40;
+}
+
 static inline uint64_t toon_volume_version(const toon_volume *volume,
                                            uint64_t payload) {
-    return atomic_load_explicit(&volume->generation, memory_order_relaxed)
-               << 40 |
-           toon_payload_offset(payload);
+    return toon_version_of(
+        atomic_load_explicit(&volume->generation, memory_order_relaxed),
+        toon_payload_offset(payload));
 }
 
 static inline toon_meta toon_hit_meta(const toon_volume *volume,

@@ -18,7 +18,8 @@ static int log_setup(void **state) {
     *state = self;
     if (toon_dir_open(&toon_io_system, self->files.dir, false, &self->dir) !=
             TOON_OK ||
-        toon_log_create(&self->dir, TOON_LOG_NAME, 7, 0x1234) != TOON_OK ||
+        toon_log_create(&self->dir, TOON_LOG_NAME, 7, 0x1234, true) !=
+            TOON_OK ||
         toon_log_open(&self->dir, TOON_LOG_NAME, false, &self->log) != TOON_OK)
         return -1;
     return toon_epoch_enter() ? 0 : -1;

@@ -1,0 +1,442 @@
+/*
+ * compact.c - the live records of a volume, into a new log beside it.
+ *
+ * A record is live if the key table points at it. That is looked up in a
+ * pause, when the table says what the log says: a record that is dead then
+ * stays dead, since only a record behind it can have taken its place. One
+ * that is live then may be overtaken later; its successor is met later too,
+ * and the new volume follows as the old one did. Each key gets one `s` or `b`
+ * record. Deletions are copied only of keys that were copied before they were
+ * deleted.
+ *
+ * Knows volumes and log lines; must never know locks, threads, or when the
+ * swap is due.
+ */
+#include "compact.h"
+
+#include "epoch.h"
+#include "error.h"
+#include "key_hash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What one step looks at, and so how long its pause is. */
+enum { RECORDS_AT_ONCE = 256 };
+#ifdef TOON_HOSTILE
+#define STEP_BYTES  ((uint64_t)300)
+#define WRITE_BYTES ((size_t)100)
+#define SYNC_BYTES  ((uint64_t)1000)
+#else
+#define STEP_BYTES  ((uint64_t)256 << 10)
+#define WRITE_BYTES ((size_t)1 << 20)
+#define SYNC_BYTES  ((uint64_t)32 << 20) /* so that the last sync is short */
+#endif
+
+/* A record of the old log, and whether the new one is to have it. */
+struct toon_candidate {
+    toon_record record;
+    toon_slice line;
+    uint64_t offset, hash;
+    bool live; /* of a deletion: the key is absent */
+};
+
+/* ------------------------------------------------------------------- begin */
+
+/* What the new log takes from the old one, as it stands. */
+struct origin {
+    uint64_t base, seed, keys;
+};
+
+static toon_err look_at_origin(toon_compaction *self, struct origin *origin) {
+    const toon_volume *from = self->from;
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    toon_err err = TOON_CONFLICT;
+    if (toon_pause_begin(&self->pause)) {
+        self->at = from->log->first;
+        self->start = atomic_load(&from->log->written);
+        *origin = (struct origin){
+            .base = from->log->base + atomic_load(&from->rows),
+            .seed = from->seed,
+            .keys = toon_slot_map_count(from->table),
+        };
+        toon_pause_end(&self->pause);
+        err = TOON_OK;
+    }
+    toon_epoch_leave();
+    return err;
+}
+
+static toon_err make_volume(toon_compaction *self, const struct origin *origin,
+                            uint64_t base_min) {
+    toon_log *log = NULL;
+    uint32_t salt = 0;
+    uint64_t base = origin->base > base_min ? origin->base : base_min;
+    toon_err err = toon_random(&salt, sizeof salt);
+    if (err == TOON_OK)
+        err = toon_log_create(self->dir, TOON_COMPACT_NAME, base, salt, false);
+    if (err == TOON_OK)
+        err = toon_log_open(self->dir, TOON_COMPACT_NAME, false, &log);
+    if (err != TOON_OK)
+        return err;
+    log->marked = log->first; /* nothing of it is durable yet */
+    self->into = toon_volume_new(log, origin->seed, 1, origin->keys);
+    if (self->into != NULL)
+        return TOON_OK;
+    toon_log_free(log);
+    return toon_fail_memory();
+}
+
+toon_err toon_compaction_begin(toon_compaction *self, const toon_dir *dir,
+                               toon_volume *from, uint64_t base_min,
+                               const toon_pause *pause) {
+    struct origin origin = {0};
+    *self = (toon_compaction){.dir = dir, .from = from, .pause = *pause};
+    self->candidates = malloc(RECORDS_AT_ONCE * sizeof *self->candidates);
+    toon_err err = self->candidates ? TOON_OK : toon_fail_memory();
+    if (err == TOON_OK)
+        err = look_at_origin(self, &origin);
+    if (err == TOON_OK)
+        err = make_volume(self, &origin, base_min);
+    if (err != TOON_OK)
+        toon_compaction_end(self);
+    return err;
+}
+
+void toon_compaction_end(toon_compaction *self) {
+    if (self->into != NULL)
+        toon_volume_free(self->into);
+    if (self->dir != NULL) /* what failed has been told */
+        (void)self->dir->io->unlink_at(self->dir->fd, TOON_COMPACT_NAME);
+    free(self->candidates);
+    toon_buf_free(&self->key);
+    toon_buf_free(&self->value);
+    *self = (toon_compaction){0};
+}
+
+/* ----------------------------------------------------- reading the old log */
+
+/* What the mapping shows is no line: is that so on the disk? */
+static toon_err unreadable(const toon_volume *volume, uint64_t offset) {
+    toon_hit hit;
+    toon_err err = toon_volume_load(volume, toon_payload_at(offset),
+                                    TOON_LOOK_WHOLE, false, &hit);
+    toon_hit_free(&hit);
+    if (err != TOON_OK || hit.damaged)
+        return err != TOON_OK ? err : toon_volume_damaged(volume, offset);
+    toon_where where = {volume->log->file.path, (int64_t)offset, 0};
+    return toon_fail(TOON_IO, where, "%s: the disk gave other bytes",
+                     volume->log->file.path);
+}
+
+static toon_err hash_of(toon_compaction *self, const toon_record *record,
+                        uint64_t offset, uint64_t *hash) {
+    self->key.size = 0;
+    if (!toon_record_key(record, &self->key)) {
+        bool failed = self->key.failed;
+        self->key.failed = false;
+        return failed ? toon_fail_memory()
+                      : toon_volume_damaged(self->from, offset);
+    }
+    *hash = toon_key_hash(toon_buf_slice(&self->key), self->from->seed);
+    return TOON_OK;
+}
+
+/* Passes over a mark; false: there is none. */
+static bool skip_mark(const toon_compaction *self, toon_slice view,
+                      uint64_t *at) {
+    uint64_t synced;
+    size_t size;
+    if (view.data[0] != '#' || toon_mark_parse(view, self->from->log->salt,
+                                               &synced, &size) != RECORD_OK)
+        return false;
+    *at += size;
+    return true;
+}
+
+/* Tombstones of what was never copied are dead. */
+static bool may_be_live(const toon_compaction *self,
+                        const struct toon_candidate *candidate) {
+    return candidate->record.type != RECORD_DELETED ||
+           candidate->offset >= self->start;
+}
+
+/* Reads on from *at; *count candidates. */
+static toon_err read_some(toon_compaction *self, uint64_t up_to, uint64_t *at,
+                          size_t *count) {
+    const toon_log *log = self->from->log;
+    uint64_t stop = *at + STEP_BYTES < up_to ? *at + STEP_BYTES : up_to;
+    *count = 0;
+    while (*at < stop && *count < RECORDS_AT_ONCE) {
+        struct toon_candidate *next = &self->candidates[*count];
+        toon_slice view = toon_log_view(log, *at, 0);
+        if (view.data == NULL)
+            return unreadable(self->from, *at);
+        if (skip_mark(self, view, at))
+            continue;
+        if (toon_record_parse(view, log->salt, &next->record) != RECORD_OK)
+            return unreadable(self->from, *at);
+        next->offset = *at;
+        next->line = toon_bytes(view.data, next->record.size);
+        *at += next->record.size;
+        if (!may_be_live(self, next))
+            continue;
+        toon_err err = hash_of(self, &next->record, next->offset, &next->hash);
+        if (err != TOON_OK)
+            return err;
+        toon_slot_map_prefetch(self->from->table, next->hash);
+        ++*count;
+    }
+    return TOON_OK;
+}
+
+/* ------------------------------------------------------------ what is live */
+
+static bool is_pointed_at(const toon_volume *volume,
+                          const struct toon_candidate *candidate) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    size_t count = toon_slot_map_get(volume->table, candidate->hash, payloads);
+    for (size_t i = 0; i < count; i++) {
+        if (toon_payload_offset(payloads[i]) == candidate->offset)
+            return true;
+    }
+    return false;
+}
+
+/* Of a deletion: nothing has taken its place. */
+static toon_err is_absent(toon_compaction *self,
+                          const struct toon_candidate *candidate,
+                          bool *absent) {
+    uint64_t hash;
+    toon_hit hit;
+    toon_err err = hash_of(self, &candidate->record, candidate->offset, &hash);
+    if (err == TOON_OK)
+        err = toon_volume_find(self->from, toon_buf_slice(&self->key), hash,
+                               TOON_LOOK_META, true, &hit);
+    if (err != TOON_OK)
+        return err;
+    *absent = hit.payload == 0;
+    toon_hit_free(&hit);
+    return TOON_OK;
+}
+
+static toon_err look_up(toon_compaction *self, size_t count) {
+    toon_err err = TOON_OK;
+    if (!toon_pause_begin(&self->pause))
+        return TOON_CONFLICT;
+    for (size_t i = 0; err == TOON_OK && i < count; i++) {
+        struct toon_candidate *candidate = &self->candidates[i];
+        if (candidate->record.type == RECORD_DELETED)
+            err = is_absent(self, candidate, &candidate->live);
+        else
+            candidate->live = is_pointed_at(self->from, candidate);
+    }
+    toon_pause_end(&self->pause);
+    return err;
+}
+
+/* ----------------------------------------------------- writing the new log */
+
+toon_err toon_compaction_write(toon_compaction *self) {
+    bool cut_failed;
+    toon_log *log = self->into->log;
+    self->unsynced += log->gather.size;
+    return toon_log_write(log, &cut_failed);
+}
+
+static toon_err write_enough(toon_compaction *self) {
+    toon_log *log = self->into->log;
+    if (log->gather.size < WRITE_BYTES)
+        return TOON_OK;
+    toon_err err = toon_compaction_write(self);
+    if (err == TOON_OK && self->unsynced >= SYNC_BYTES) {
+        err = toon_log_sync(log, atomic_load(&log->written));
+        self->unsynced = 0;
+    }
+    return err;
+}
+
+/* The line as it is, alone in its batch, with the new log's CRC. */
+static void copy_line(toon_log *log, const struct toon_candidate *candidate) {
+    size_t at = log->gather.size;
+    toon_buf_append_slice(&log->gather, candidate->line);
+    if (!log->gather.failed)
+        toon_record_set_more(log->gather.data + at, candidate->line.size, false,
+                             log->salt);
+}
+
+/* A value in pieces becomes whole. */
+static toon_err encode_whole(toon_compaction *self,
+                             const struct toon_candidate *candidate) {
+    toon_log *log = self->into->log;
+    const toon_record *record = &candidate->record;
+    toon_hit hit = {.payload = toon_payload_at(candidate->offset),
+                    .record = *record};
+    toon_pieces pieces;
+    toon_err err = toon_volume_pieces(self->from, &hit, false, &pieces);
+    if (err != TOON_OK)
+        return err;
+    self->value.size = 0;
+    if (!toon_buf_reserve(&self->value, pieces.size + 1)) {
+        self->value.failed = false;
+        err = toon_fail_memory();
+    } else {
+        err = toon_pieces_copy(self->from, &pieces, self->value.data);
+        self->value.size = pieces.size;
+    }
+    toon_pieces_free(&pieces);
+    if (err != TOON_OK)
+        return err;
+    toon_record_draft draft = {
+        .key = toon_buf_slice(&self->key),
+        .value = toon_buf_slice(&self->value),
+        .written_ms = record->written_ms,
+        .expires_ms = record->expires_ms,
+        .mode = record->mode,
+        .type = RECORD_STRING,
+    };
+    (void)toon_record_encode(&log->gather, &draft, log->salt);
+    return TOON_OK;
+}
+
+static bool is_whole(char type) {
+    return type == RECORD_STRING || type == RECORD_BASE64 ||
+           type == RECORD_DELETED;
+}
+
+static toon_err encode(toon_compaction *self,
+                       const struct toon_candidate *candidate) {
+    if (!is_whole(candidate->record.type))
+        return encode_whole(self, candidate);
+    copy_line(self->into->log, candidate);
+    return TOON_OK;
+}
+
+/* What the new volume has of the key: something only where the key was copied
+ * before, and changed since. */
+static toon_err find_before(toon_compaction *self,
+                            const struct toon_candidate *candidate,
+                            toon_step *step) {
+    toon_hit hit;
+    if (candidate->offset < self->start)
+        return TOON_OK;
+    toon_err err =
+        toon_volume_find(self->into, toon_buf_slice(&self->key),
+                         candidate->hash, TOON_LOOK_META, true, &hit);
+    if (err != TOON_OK)
+        return err;
+    step->old_payload = hit.payload;
+    if (hit.payload != 0 && !hit.damaged)
+        step->old_expires_ms = hit.record.expires_ms;
+    toon_hit_free(&hit);
+    return TOON_OK;
+}
+
+static toon_err add_line(toon_compaction *self,
+                         const struct toon_candidate *candidate,
+                         toon_step *step) {
+    static const toon_kept nothing = {{0}};
+    toon_volume *into = self->into;
+    toon_log *log = into->log;
+    if (!toon_volume_reserve(into, step->hash))
+        return toon_fail_memory();
+    size_t begun = toon_log_begin(log);
+    step->offset = toon_log_end(log);
+    toon_err err = encode(self, candidate);
+    if (err != TOON_OK) {
+        toon_log_drop(log, begun);
+        return err;
+    }
+    err = toon_log_admit(log, begun, 0, 0);
+    if (err != TOON_OK)
+        return err;
+    if (candidate->record.type != RECORD_DELETED) {
+        step->live_bytes = toon_log_end(log) - step->offset;
+        step->expires_ms = candidate->record.expires_ms;
+        step->payload = toon_payload(step->offset, step->live_bytes,
+                                     step->expires_ms != 0, false);
+    }
+    if (step->old_payload != 0)
+        step->garbage =
+            toon_volume_garbage(into, step->old_payload, &nothing, true);
+    toon_volume_apply(into, step);
+    return TOON_OK;
+}
+
+static toon_err copy_one(toon_compaction *self,
+                         const struct toon_candidate *candidate) {
+    toon_step step = {.hash = candidate->hash};
+    uint64_t hash;
+    bool needs_key =
+        candidate->offset >= self->start || !is_whole(candidate->record.type);
+    toon_err err = TOON_OK;
+    if (needs_key)
+        err = hash_of(self, &candidate->record, candidate->offset, &hash);
+    if (err == TOON_OK)
+        err = find_before(self, candidate, &step);
+    if (err != TOON_OK)
+        return err;
+    if (candidate->record.type == RECORD_DELETED && step.old_payload == 0)
+        return TOON_OK; /* it was never copied */
+    err = add_line(self, candidate, &step);
+    return err == TOON_OK ? write_enough(self) : err;
+}
+
+/* -------------------------------------------------------------------- step */
+
+static toon_err step_in_epoch(toon_compaction *self, uint64_t up_to) {
+    uint64_t at = self->at;
+    size_t count = 0;
+    toon_err err = read_some(self, up_to, &at, &count);
+    if (err == TOON_OK)
+        err = look_up(self, count);
+    for (size_t i = 0; err == TOON_OK && i < count; i++) {
+        if (self->candidates[i].live)
+            err = copy_one(self, &self->candidates[i]);
+    }
+    if (err == TOON_OK)
+        self->at = at;
+    return err;
+}
+
+toon_err toon_compaction_step(toon_compaction *self, uint64_t up_to) {
+    if (!toon_epoch_enter())
+        return toon_fail_memory();
+    toon_err err = TOON_CONFLICT;
+    if (toon_pause_begin(&self->pause)) { /* the old volume is alive */
+        toon_pause_end(&self->pause);
+        err = step_in_epoch(self, up_to);
+    }
+    toon_epoch_leave();
+    return err;
+}
+
+/* -------------------------------------------------------------------- swap */
+
+toon_err toon_compaction_sync(toon_compaction *self, uint64_t base) {
+    toon_log *log = self->into->log;
+    toon_err err = toon_compaction_write(self);
+    if (err == TOON_OK && log->base < base)
+        err = toon_log_rebase(log, base);
+    if (err == TOON_OK)
+        err = toon_log_sync(log, UINT64_MAX);
+    if (err == TOON_OK) {
+        self->durable = self->at;
+        self->unsynced = 0;
+    }
+    return err;
+}
+
+toon_err toon_compaction_install(toon_compaction *self, toon_volume **out) {
+    toon_file *file = &self->into->log->file;
+    toon_err err = toon_dir_rename(self->dir, TOON_COMPACT_NAME, TOON_LOG_NAME);
+    if (err != TOON_OK)
+        return err;
+    (void)snprintf(file->path, sizeof file->path, "%s/%s", self->dir->path,
+                   TOON_LOG_NAME);
+    *out = self->into;
+    self->into = NULL;
+    self->dir = NULL;
+    return TOON_OK;
+}

@@ -1,0 +1,232 @@
+/*
+ * store_swap.c - another log in the place of the one there is: an empty one
+ * (clear), or the compacted one.
+ *
+ * Knows volumes and the locks under which one takes the place of another; must
+ * never know what changes mean, nor how a log is compacted.
+ *
+ * The directory names the new log from the rename on, and memory follows
+ * before a lock is given back. That the rename is durable is seen to before
+ * any later sync is (store->dir_unsynced): a power cut before that leaves the
+ * old log, with all that was synced before.
+ */
+#include "compact.h"
+#include "epoch.h"
+#include "error.h"
+#include "recover.h"
+#include "store_internal.h"
+
+/* More than this is not copied while writers wait; twice as much after each
+ * try, since writers may be faster. */
+#ifdef TOON_HOSTILE
+#define REST_BYTES ((uint64_t)1 << 10)
+#else
+#define REST_BYTES ((uint64_t)128 << 10)
+#endif
+enum { TRIES_MAX = 6 };
+
+static void retire_volume(void *arg) {
+    toon_volume_free(arg);
+}
+
+/* The writer lock and the sync lock are held: nobody writes or syncs. */
+static void publish_locked(toon_store *store, toon_volume *fresh) {
+    const toon_volume *old = atomic_load(&store->volume);
+    uint64_t generation = atomic_load(&old->generation) + 1;
+    atomic_store(&fresh->generation, generation);
+    atomic_store(&store->version_base, toon_version_of(generation, 0));
+    atomic_store(&store->volume, fresh);
+    atomic_store(&store->care.indexed, 0);
+    store->swaps++;
+}
+
+/* ------------------------------------------------------------------- clear */
+
+static toon_err open_empty(toon_store *store, toon_volume **out) {
+    toon_log *log;
+    toon_err err = toon_log_open(&store->dir, TOON_LOG_NAME, false, &log);
+    if (err != TOON_OK)
+        return err;
+    *out = toon_volume_new(log, store->seed, 1, 0);
+    if (*out == NULL) {
+        toon_log_free(log);
+        return toon_fail_memory();
+    }
+    atomic_store(&log->synced, log->first);
+    log->marked = log->first;
+    return TOON_OK;
+}
+
+static toon_err install_empty_locked(toon_store *store) {
+    toon_volume *old = atomic_load(&store->volume);
+    toon_volume *fresh = NULL;
+    uint64_t base = old->log->base + atomic_load(&old->rows);
+    bool renamed;
+    toon_log_trim(old->log); /* a full disk has to have room for the new one */
+    toon_err err = toon_log_install(&store->dir, base, &renamed);
+    if (err == TOON_OK)
+        err = open_empty(store, &fresh);
+    if (err != TOON_OK) {
+        if (renamed) /* the files have moved on and memory has not */
+            toon_turn_read_only(store, err);
+        return err;
+    }
+    publish_locked(store, fresh);
+    store->dir_unsynced = false;
+    toon_epoch_retire(retire_volume, old);
+    (void)toon_dir_unlink(&store->dir, TOON_INDEX_NAME);
+    return TOON_OK;
+}
+
+static toon_err clear_locked(toon_store *store) {
+    toon_err err = toon_write_locked(store);
+    if (err != TOON_OK)
+        return err;
+    if (!toon_push_event(store, TOON_CHANGE_CLEAR, true, toon_bytes(NULL, 0)))
+        return toon_fail_memory();
+    (void)atomic_fetch_add(&store->batches, 1);
+    (void)pthread_mutex_lock(&store->sync_lock);
+    err = install_empty_locked(store);
+    (void)pthread_mutex_unlock(&store->sync_lock);
+    (void)atomic_fetch_add(&store->batches, 1);
+    if (err != TOON_OK) {
+        store->events.size = 0;
+        return err;
+    }
+    toon_drop_order_locked(store);
+    (void)atomic_fetch_add(&store->changes, 1);
+    toon_queue_events_locked(store);
+    return TOON_OK;
+}
+
+toon_err toon_clear(toon_store *store) {
+    if (toon_in_own_batch(store))
+        return toon_fail_plain(TOON_INVALID, "a batch cannot clear a store");
+    toon_compact_stop(store); /* its file may be all the room there is */
+    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_err err = TOON_NO_MEMORY;
+    if (atomic_load(&store->read_only)) {
+        err = toon_refuse_read_only(store);
+    } else if (toon_epoch_enter()) {
+        err = clear_locked(store);
+        toon_epoch_leave();
+    }
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    if (err == TOON_OK && store->cache != NULL)
+        toon_cache_clear(store->cache);
+    toon_epoch_drain(); /* gives the old log's space back now */
+    toon_notify(store);
+    return err;
+}
+
+/* ------------------------------------------------------------- compaction */
+
+/* What was written to the old log since the last round, into the new one. The
+ * writer lock is held: that is the pause. */
+static toon_err copy_rest_locked(toon_store *store, toon_compaction *compaction,
+                                 bool sync) {
+    const toon_volume *old = atomic_load(&store->volume);
+    uint64_t end = atomic_load(&old->log->written);
+    uint64_t next_row = old->log->base + atomic_load(&old->rows);
+    toon_err err = TOON_OK;
+    compaction->pause = (toon_pause){0};
+    while (err == TOON_OK && compaction->at < end)
+        err = toon_compaction_step(compaction, end);
+    if (err == TOON_OK && sync)
+        err = toon_compaction_sync(compaction, next_row);
+    else if (err == TOON_OK)
+        err = toon_compaction_write(compaction);
+    return err;
+}
+
+static void tell_moved_locked(toon_store *store) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    toon_change_kind kind = TOON_CHANGE_MOVED;
+    size_t at = store->events.size;
+    if (!toon_push_event(store, kind, true, toon_bytes(NULL, 0))) {
+        (void)pthread_mutex_lock(&store->queue_lock);
+        store->queue_lost = true;
+        (void)pthread_mutex_unlock(&store->queue_lock);
+        return;
+    }
+    toon_set_event_version(store, at,
+                           toon_version_of(atomic_load(&volume->generation),
+                                           atomic_load(&volume->log->written)));
+    toon_queue_events_locked(store);
+}
+
+/* Both locks are held, and nothing is gathered. */
+static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
+                            bool sync) {
+    toon_volume *old = atomic_load(&store->volume);
+    toon_volume *fresh;
+    toon_err err = copy_rest_locked(store, compaction, sync);
+    if (err == TOON_OK)
+        err = toon_compaction_install(compaction, &fresh);
+    if (err != TOON_OK)
+        return err;
+    store->dir_unsynced = true;
+    publish_locked(store, fresh);
+    toon_epoch_retire(retire_volume, old);
+    tell_moved_locked(store);
+    return TOON_OK;
+}
+
+/*
+ * The old log must have nothing durable that the new one has not: then a power
+ * cut loses no more than it did before, and nobody has to wait for a sync. No
+ * row number of it may be used again either. With TOON_SYNC_ALWAYS, or if syncs keep coming in between, it is synced
+ * here.
+ */
+static bool may_swap_locked(toon_store *store,
+                            const toon_compaction *compaction, unsigned tries,
+                            bool *sync) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    const toon_log *log = volume->log;
+    uint64_t rest = atomic_load(&log->written) - compaction->at;
+    uint64_t next_row = log->base + atomic_load(&volume->rows);
+    *sync = atomic_load(&log->synced) > compaction->durable ||
+            compaction->into->log->base < next_row;
+    if (rest > REST_BYTES << (tries < TRIES_MAX ? tries : TRIES_MAX))
+        return false;
+    return !*sync || tries >= TRIES_MAX ||
+           store->options.sync == TOON_SYNC_ALWAYS;
+}
+
+static toon_err try_swap_locked(toon_store *store, toon_compaction *compaction,
+                                unsigned tries, bool *swapped) {
+    bool sync;
+    toon_err err = toon_write_locked(store);
+    if (err != TOON_OK || !may_swap_locked(store, compaction, tries, &sync))
+        return err;
+    /* Its holder waits for the disk, and nobody else shall. */
+    if (pthread_mutex_trylock(&store->sync_lock) != 0)
+        return TOON_OK;
+    err = toon_epoch_enter() ? TOON_OK : toon_fail_memory();
+    if (err == TOON_OK) {
+        err = swap_locked(store, compaction, sync);
+        toon_epoch_leave();
+    }
+    (void)pthread_mutex_unlock(&store->sync_lock);
+    *swapped = err == TOON_OK;
+    return err;
+}
+
+toon_err toon_swap_compacted(toon_store *store, toon_compaction *compaction,
+                             unsigned tries, bool *swapped) {
+    *swapped = false;
+    if (!toon_pause_begin(&compaction->pause))
+        return TOON_CONFLICT;
+    const toon_pause *pause = &store->care.pause;
+    toon_err err = try_swap_locked(store, compaction, tries, swapped);
+    toon_written written = toon_written_locked(store);
+    toon_pause_end(pause);
+    if (err != TOON_OK)
+        return err;
+    if (!*swapped) { /* a sync may be under way: let it end */
+        (void)pthread_mutex_lock(&store->sync_lock);
+        (void)pthread_mutex_unlock(&store->sync_lock);
+        return TOON_OK;
+    }
+    return toon_sync_up_to(store, written);
+}
