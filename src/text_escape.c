@@ -463,9 +463,10 @@ VECTOR_CODE static char *escape_by_vectors(char *out, toon_slice bytes) {
 }
 
 /* Copies what stands for itself, in steps of four vectors, and returns how much
- * that was. With `out` NULL nothing is copied. */
-VECTOR_CODE static inline size_t copy_plain(char *out, const char *p,
-                                            size_t left) {
+ * that was. With `out` NULL nothing is copied. Always inline, so that it is
+ * known which. */
+VECTOR_CODE __attribute__((always_inline)) static inline size_t
+copy_plain(char *out, const char *p, size_t left) {
     size_t at = 0;
     for (; left - at >= STEP; at += STEP) {
         vec a = vec_load(p + at);
@@ -498,9 +499,9 @@ VECTOR_CODE static inline size_t copy_to_mark(char *out, const char *p,
     if (mask != 0) {
         size = (size_t)__builtin_ctzll(mask) / MASK_BITS;
     }
-    if (out != NULL && (size == VEC_SIZE || left >= 6 * VEC_SIZE)) {
+    if (size == VEC_SIZE || left >= 6 * VEC_SIZE) {
         vec_store(out, v);
-    } else if (out != NULL) {
+    } else {
         memcpy(out, p, size);
     }
     return size;
@@ -512,30 +513,75 @@ VECTOR_CODE static bool unescape_by_vectors(char *out, toon_slice text,
     size_t at = 0;
     bool plain = false;
     while (at < text.size) {
-        const char *from = text.data + at;
-        char *to = out == NULL ? NULL : out + total;
-        size_t more = copy_to_mark(to, from, text.size - at);
+        size_t more = copy_to_mark(out + total, text.data + at, text.size - at);
+        at += more;
+        total += more;
         /* Two plain vectors promise more of them. */
         bool was_plain = plain;
         plain = more == VEC_SIZE;
         if (plain && was_plain) {
-            more += copy_plain(to == NULL ? NULL : to + more, from + more,
-                               text.size - at - more);
+            more = copy_plain(out + total, text.data + at, text.size - at);
+            at += more;
+            total += more;
         }
-        at += more;
-        total += more;
         if (at == text.size || plain) {
             continue;
         }
-        char bytes[3];
         toon_slice rest = toon_bytes(text.data + at, text.size - at);
-        size_t used = toon_text_read_escape(out == NULL ? bytes : out + total,
-                                            rest, &more);
+        size_t used = toon_text_read_escape(out + total, rest, &more);
         if (used == 0) {
             return false;
         }
         at += used;
         total += more;
+    }
+    *size = total;
+    return true;
+}
+
+/* Takes what the escapes that begin in the vector at `at` add off *size. *next
+ * is the end of the last escape: what stands before it is no mark. False if
+ * one is wrong. */
+VECTOR_CODE static inline bool count_escapes(toon_slice text, size_t at,
+                                             size_t *next, size_t *size) {
+    const uint64_t one_byte = ((uint64_t)1 << MASK_BITS) - 1;
+    vec v = vec_load_some(text.data + at, text.size - at);
+    uint64_t mask = vec_mask(vec_marks(v, false));
+    while (mask != 0) {
+        size_t place = (size_t)__builtin_ctzll(mask) / MASK_BITS;
+        mask &= ~(one_byte << (place * MASK_BITS));
+        if (at + place < *next) {
+            continue;
+        }
+        char bytes[3];
+        size_t more = 0;
+        toon_slice rest =
+            toon_bytes(text.data + at + place, text.size - at - place);
+        size_t used = toon_text_read_escape(bytes, rest, &more);
+        if (used == 0) {
+            return false;
+        }
+        *next = at + place + used;
+        *size -= used - more;
+    }
+    return true;
+}
+
+/* What unescape_by_vectors() would give: no vector is looked at twice. */
+VECTOR_CODE static bool count_by_vectors(toon_slice text, size_t *size) {
+    size_t total = text.size;
+    size_t next = 0;
+    size_t at = 0;
+    while (at < text.size) {
+        size_t before = next;
+        if (!count_escapes(text, at, &next, &total)) {
+            return false;
+        }
+        at += VEC_SIZE;
+        /* Where there was none, there may be none for long. */
+        if (next == before && at < text.size) {
+            at += copy_plain(NULL, text.data + at, text.size - at);
+        }
     }
     *size = total;
     return true;
@@ -556,8 +602,9 @@ char *toon_text_escape(char *out, toon_slice bytes) {
 }
 
 bool toon_text_unescape(char *out, toon_slice text, size_t *size) {
-    return vectors_work() ? unescape_by_vectors(out, text, size)
-                          : toon_text_unescape_portable(out, text, size);
+    return !vectors_work() ? toon_text_unescape_portable(out, text, size)
+           : out == NULL   ? count_by_vectors(text, size)
+                           : unescape_by_vectors(out, text, size);
 }
 
 #else
