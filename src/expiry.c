@@ -9,16 +9,29 @@ void toon_expiry_free(toon_expiry *heap) {
     *heap = (toon_expiry){0};
 }
 
+/* By half, and back when most of it is empty: many keys may expire at once. */
+static size_t wanted_capacity(const toon_expiry *heap, size_t needed) {
+    enum { CAPACITY_MIN = 64, SHRINK_MIN = 4096 };
+
+    if (heap->capacity >= SHRINK_MIN && needed <= heap->capacity / 4)
+        return heap->capacity / 2;
+    if (heap->capacity >= needed)
+        return heap->capacity;
+    size_t capacity = heap->capacity + heap->capacity / 2;
+    if (capacity < CAPACITY_MIN)
+        capacity = CAPACITY_MIN;
+    return capacity > needed ? capacity : needed;
+}
+
 bool toon_expiry_reserve(toon_expiry *heap, size_t more) {
-    if (heap->capacity - heap->count >= more)
+    size_t needed = heap->count + more;
+    size_t capacity = wanted_capacity(heap, needed);
+    if (capacity == heap->capacity)
         return true;
-    size_t capacity = heap->capacity < 64 ? 64 : heap->capacity * 2;
-    if (capacity - heap->count < more)
-        capacity = heap->count + more;
     toon_expiry_entry *entries =
         realloc(heap->entries, capacity * sizeof *entries);
     if (entries == NULL)
-        return false;
+        return heap->capacity >= needed;
     heap->entries = entries;
     heap->capacity = capacity;
     return true;

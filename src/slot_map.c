@@ -29,7 +29,8 @@
 enum {
     CACHE_LINE_BYTES = 64,
     SHARDS_MAX = 1024,
-    HOMES_MIN_BITS = 4,
+    HOMES_MIN = 16,
+    GROW_DOUBLE_BELOW = 128, /* homes; from there on by a half */
     SPILL_ROOM_MAX = 64,     /* unless more is spilled or reserved */
     SHRINK_HOMES_MIN = 256,  /* smaller tables stay */
     SEARCH_STEP = 4,         /* cells looked at together */
@@ -49,7 +50,6 @@ typedef struct cell {
 typedef struct table {
     size_t homes;
     size_t size; /* homes, room to spill, one that stays empty */
-    unsigned home_shift;
     alignas(16) cell cells[];
 } table;
 
@@ -84,8 +84,11 @@ static const shard *shard_to_read(const toon_slot_map *map, uint64_t hash) {
     return &map->shards[toon_slot_map_shard(map, hash)];
 }
 
+/* The hash, as a fraction of its shard's range, times the number of homes: in
+ * the order of hashes for any number. */
 static size_t home_of(const toon_slot_map *map, const table *t, uint64_t hash) {
-    return (size_t)(hash << map->shard_bits >> t->home_shift);
+    __extension__ typedef unsigned __int128 wide;
+    return (size_t)((wide)(hash << map->shard_bits) * t->homes >> 64);
 }
 
 /* The lowest hash of a shard; 0 after the last one. */
@@ -98,8 +101,10 @@ static uint64_t first_hash_of_shard(const toon_slot_map *map, unsigned index) {
 /* The lowest hash of a home. */
 static uint64_t first_hash_of_home(const toon_slot_map *map, const table *t,
                                    unsigned index, size_t home) {
-    return first_hash_of_shard(map, index) |
-           (uint64_t)home << t->home_shift >> map->shard_bits;
+    __extension__ typedef unsigned __int128 wide;
+    wide range = (wide)1 << (64 - map->shard_bits);
+    wide low = (range * home + t->homes - 1) / t->homes;
+    return first_hash_of_shard(map, index) + (uint64_t)low;
 }
 
 /* ------------------------------------------------------------------- cells */
@@ -216,8 +221,7 @@ static size_t table_bytes(const table *t) {
     return sizeof *t + (t->size + SEARCH_STEP) * sizeof(cell);
 }
 
-static table *make_table(unsigned home_bits, size_t room) {
-    size_t homes = (size_t)1 << home_bits;
+static table *make_table(size_t homes, size_t room) {
     size_t size = homes + room + 1;
     table *made = calloc(1, sizeof *made + (size + SEARCH_STEP) * sizeof(cell));
     if (made == NULL) {
@@ -225,7 +229,6 @@ static table *make_table(unsigned home_bits, size_t room) {
     }
     made->homes = homes;
     made->size = size;
-    made->home_shift = 64 - home_bits;
     return made;
 }
 
@@ -250,10 +253,10 @@ static bool copy_cells(const toon_slot_map *map, const table *from, table *to,
 }
 
 /* Gives the shard another table. Readers go on in the old one meanwhile. */
-static bool rebuild(const toon_slot_map *map, shard *s, unsigned home_bits,
+static bool rebuild(const toon_slot_map *map, shard *s, size_t homes,
                     size_t room) {
     table *old = table_of(s);
-    table *made = make_table(home_bits, room);
+    table *made = make_table(homes, room);
     if (made == NULL) {
         return false;
     }
@@ -269,18 +272,21 @@ static bool rebuild(const toon_slot_map *map, shard *s, unsigned home_bits,
     return true;
 }
 
-static bool double_homes(const toon_slot_map *map, shard *s) {
+/* By half: a table that has just grown still is more than half full, so that
+ * a slot takes 29 bytes at most, and little is copied again and again. */
+static bool grow(const toon_slot_map *map, shard *s) {
     const table *t = table_of(s);
-    size_t room = usual_spill_room(t->homes * 2);
-    /* With twice the homes no more is spilled than before. */
+    bool small = t->homes < GROW_DOUBLE_BELOW;
+    size_t homes = t->homes + (small ? t->homes : t->homes / 2);
+    size_t room = usual_spill_room(homes);
+    /* With more homes no more is spilled than before. */
     size_t needed = s->spilled + s->reserved + SLOT_MAP_SAME_HASH_MAX;
-    return rebuild(map, s, 64 - t->home_shift + 1,
-                   room > needed ? room : needed);
+    return rebuild(map, s, homes, room > needed ? room : needed);
 }
 
 static bool widen_spill_room(const toon_slot_map *map, shard *s) {
     const table *t = table_of(s);
-    return rebuild(map, s, 64 - t->home_shift, spill_room(t) * 2 + s->reserved);
+    return rebuild(map, s, t->homes, spill_room(t) * 2 + s->reserved);
 }
 
 /* Tried at every sixteenth of the homes, so that failing costs little. */
@@ -289,17 +295,14 @@ static void shrink_if_sparse(const toon_slot_map *map, shard *s) {
     uint64_t count = count_of(s);
     if (t->homes > SHRINK_HOMES_MIN && count <= t->homes / 8 &&
         count % (t->homes / 16) == 0) {
-        rebuild(map, s, 64 - t->home_shift - 1,
+        rebuild(map, s, t->homes / 2,
                 usual_spill_room(t->homes / 2) + s->spilled + s->reserved);
     }
 }
 
-static unsigned home_bits_for(uint64_t expected) {
-    unsigned bits = HOMES_MIN_BITS;
-    while (bits < 40 && fill_limit((size_t)1 << bits) < expected) {
-        bits++;
-    }
-    return bits;
+static size_t homes_for(uint64_t expected) {
+    size_t homes = (size_t)(expected + expected / 5);
+    return homes < HOMES_MIN ? HOMES_MIN : homes;
 }
 
 toon_slot_map *toon_slot_map_new(unsigned shards, uint64_t expected) {
@@ -314,10 +317,9 @@ toon_slot_map *toon_slot_map_new(unsigned shards, uint64_t expected) {
     map->shard_count = shards;
     /* Hashes do not fall evenly: a little more than the average. */
     uint64_t average = expected / shards + 1;
-    unsigned home_bits = home_bits_for(average + average / 32);
+    size_t homes = homes_for(average + average / 32);
     for (unsigned i = 0; i < shards; i++) {
-        table *t =
-            make_table(home_bits, usual_spill_room((size_t)1 << home_bits));
+        table *t = make_table(homes, usual_spill_room(homes));
         if (t == NULL) {
             toon_slot_map_free(map);
             return NULL;
@@ -423,8 +425,8 @@ bool toon_slot_map_add(toon_slot_map *map, uint64_t hash, uint64_t payload) {
     if (gap.same >= SLOT_MAP_SAME_HASH_MAX) {
         return false;
     }
-    /* A table that could not be doubled goes on as long as it has cells. */
-    if (count_of(s) >= fill_limit(table_of(s)->homes) && double_homes(map, s)) {
+    /* A table that could not grow goes on as long as it has cells. */
+    if (count_of(s) >= fill_limit(table_of(s)->homes) && grow(map, s)) {
         gap = find_gap(map, table_of(s), hash);
     }
     if (gap.none) {

@@ -2,9 +2,10 @@
  * slot_map.h - 64-bit hash to 64-bit payload, read without locks.
  *
  * An open-addressing table of 16-byte slots in shards. Slots stand in the
- * order of their hashes as far as linear probing allows: a slot's home is the
- * top bits of its hash, so growing reads no keys and a scan's cursor is a
- * hash. Each shard has a sequence lock (C11 atomics: copy, then validate), so
+ * order of their hashes as far as linear probing allows: a slot's home is its
+ * hash scaled to the number of homes, so growing reads no keys, a table can
+ * have any size, and a scan's cursor is a hash. From a few thousand slots on,
+ * one takes 19 to 29 bytes. Each shard has a sequence lock (C11 atomics: copy, then validate), so
  * readers never wait; writers are the caller's to serialise, shard by shard
  * or as a whole. Old tables go through epoch.h, and readers must be inside
  * toon_epoch_enter().

@@ -47,9 +47,31 @@ static void filtering_keeps_order_and_what_is_wanted(void **state) {
     assert_null(toon_expiry_peek(&heap));
 }
 
+static void memory_follows_the_number_of_entries(void **state) {
+    enum { MANY = 100000 };
+
+    toon_expiry heap = {0};
+    (void)state;
+    for (uint64_t i = 0; i < MANY; i++) {
+        assert_true(toon_expiry_reserve(&heap, 1));
+        toon_expiry_push(&heap, (toon_expiry_entry){(int64_t)i, i, i + 1});
+        assert_true(i < 1000 || heap.capacity <= heap.count + heap.count / 2);
+    }
+    while (heap.count > 10) {
+        toon_expiry_pop(&heap);
+        assert_true(toon_expiry_reserve(&heap, 3));
+        assert_true(heap.capacity >= heap.count + 3);
+    }
+    assert_true(heap.capacity < 8192);
+    assert_true(toon_expiry_check(&heap));
+    assert_int_equal(toon_expiry_peek(&heap)->expires_ms, MANY - 10);
+    toon_expiry_free(&heap);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_come_up_in_the_order_of_their_times),
+        cmocka_unit_test(memory_follows_the_number_of_entries),
         cmocka_unit_test(filtering_keeps_order_and_what_is_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
