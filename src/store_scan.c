@@ -275,7 +275,8 @@ struct range {
     const toon_range_options *options;
     toon_key_fn *fn;
     void *arg;
-    size_t left; /* of the limit; SIZE_MAX: none */
+    size_t left;   /* of the limit; SIZE_MAX: none */
+    bool expiring; /* some key could, before the keys were copied */
 };
 
 static bool starts_with(toon_slice key, toon_slice prefix) {
@@ -292,16 +293,17 @@ static bool may_expire(toon_store *store) {
     return expiring;
 }
 
-/* While nothing expires, every key of the index is there. A damaged one is,
- * too, and one that the disk does not give: hiding it would make its loss go
- * unnoticed. */
-static toon_err look_up(toon_store *store, toon_slice key,
-                        const toon_range_options *options,
+/* While nothing expires, every key of the index is there: neither now nor when
+ * it was copied, since the last key that could may be removed in between. A
+ * damaged one is, too, and one that the disk does not give: hiding it would
+ * make its loss go unnoticed. */
+static toon_err look_up(const struct range *range, toon_slice key,
                         toon_key_stat *stat) {
     *stat = (toon_key_stat){0};
-    if (!options->with_stat && !may_expire(store))
+    if (!range->options->with_stat && !range->expiring &&
+        !may_expire(range->store))
         return TOON_OK;
-    toon_err err = toon_stat_key(store, key, stat);
+    toon_err err = toon_stat_key(range->store, key, stat);
     return err == TOON_NOT_FOUND || err == TOON_NO_MEMORY ? err : TOON_OK;
 }
 
@@ -311,7 +313,7 @@ static toon_err visit_key(struct range *range, toon_slice key, bool *going) {
         *going = false;
         return TOON_OK;
     }
-    toon_err err = look_up(range->store, key, range->options, &stat);
+    toon_err err = look_up(range, key, &stat);
     if (err != TOON_OK)
         return err == TOON_NOT_FOUND ? TOON_OK : err;
     *going =
@@ -341,8 +343,9 @@ static toon_err visit_keys(struct range *range, const toon_buf *keys,
 
 toon_err toon_range(toon_store *store, const toon_range_options *options,
                     toon_key_fn *fn, void *arg) {
-    struct range range = {store, options, fn, arg,
-                          options->limit ? options->limit : SIZE_MAX};
+    struct range range = {
+        store, options, fn, arg, options->limit ? options->limit : SIZE_MAX,
+        true};
     toon_buf keys = {0};
     toon_buf last = {0};
     toon_slice from = options->from;
@@ -355,6 +358,7 @@ toon_err toon_range(toon_store *store, const toon_range_options *options,
         size_t count = 0;
         size_t max_keys =
             range.left < RANGE_KEYS_MAX ? range.left : RANGE_KEYS_MAX;
+        range.expiring = may_expire(store);
         err = copy_keys(store, from, after, max_keys, &keys, &count);
         if (err != TOON_OK || count == 0)
             break;

@@ -568,6 +568,31 @@ static void ranges_are_in_order_and_kept_up_to_date(void **state) {
     assert_range(self, "", "", 0, "n ");
 }
 
+/* Waits at the first key until the keeper has removed what is expired. */
+static bool wait_for_keeper(void *arg, toon_slice key,
+                            const toon_key_stat *stat) {
+    struct fixture *self = arg;
+    toon_stats stats = {.keys_expiring = 1};
+    (void)stat;
+    assert_memory_equal(key.data, "a", key.size);
+    for (int i = 0; i < 1000 && stats.keys_expiring > 0; i++) {
+        (void)usleep(10000);
+        toon_stat(self->store, &stats);
+    }
+    assert_int_equal(stats.keys_expiring, 0);
+    return true;
+}
+
+static void a_range_shows_no_key_that_expired_and_went_meanwhile(void **state) {
+    struct fixture *self = *state;
+    toon_set_options expired = {.expires_ms = 1};
+    toon_range_options range = {0};
+    put(self, "a", "x");
+    assert_range(self, "", "", 0, "a ");
+    assert_ok(toon_set(self->store, toon_str("b"), toon_str("x"), &expired));
+    assert_ok(toon_range(self->store, &range, wait_for_keeper, self));
+}
+
 static void globs_match_by_redis_rules(void **state) {
     static const struct {
         const char *pattern, *key;
@@ -973,6 +998,7 @@ int main(void) {
         STORE_TEST(watchers_hear_changes_in_order_and_once_written),
         STORE_TEST(a_scan_visits_all_that_stays_while_others_change),
         STORE_TEST(ranges_are_in_order_and_kept_up_to_date),
+        STORE_TEST(a_range_shows_no_key_that_expired_and_went_meanwhile),
         STORE_TEST(globs_match_by_redis_rules),
         STORE_TEST(a_second_opener_is_told_who_has_it),
         STORE_TEST(a_read_only_store_refuses_changes),
