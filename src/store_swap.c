@@ -149,9 +149,10 @@ static void tell_moved_locked(toon_store *store) {
         (void)pthread_mutex_unlock(&store->queue_lock);
         return;
     }
-    toon_set_event_version(store, at,
-                           toon_version_of(atomic_load(&volume->generation),
-                                           atomic_load(&volume->log->written)));
+    /* Without a mark in between, the next record begins where these end. */
+    uint64_t last = atomic_load(&volume->log->written) - 1;
+    toon_set_event_version(
+        store, at, toon_version_of(atomic_load(&volume->generation), last));
     toon_queue_events_locked(store);
 }
 
