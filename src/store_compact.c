@@ -39,10 +39,10 @@ enum {
 #define LOG_MIN         ((uint64_t)64 << 20) /* smaller ones are left alone */
 #define LOOK_BYTES      ((uint64_t)4 << 20)
 #define CHECKPOINT_MIN  ((uint64_t)64 << 20) /* of log without an index */
-#define GARBAGE_SURPLUS ((uint64_t)48 << 20)
+#define GARBAGE_SURPLUS ((uint64_t)32 << 20)
 #endif
 #define STARVED_MIN ((uint64_t)64 << 10) /* of garbage, on a full disk */
-#define SPACE_SLACK ((uint64_t)112 << 20)
+#define SPACE_SLACK ((uint64_t)64 << 20)
 #define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
 
 static int64_t monotonic_ns(void) {
