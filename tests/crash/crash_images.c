@@ -38,7 +38,7 @@ static struct {
     size_t only_call;
     char only_kind[32];
     uint64_t only_variant;
-} options = {.seed = 1, .worlds = 16, .lives = 3, .steps = 60, .per_call = 3};
+} options = {.seed = 1, .worlds = 16, .lives = 8, .steps = 25, .per_call = 3};
 
 /* The directory of this run; in it a store lives, in another directory of its
  * own, and images are opened. */
@@ -55,12 +55,12 @@ static const char *const lie_names[] = {"", "lying-"};
 
 struct world {
     uint64_t seed, random;
-    toon_sync_policy sync;
     disk_journal journal;
     history history;
     workload workload;
     unsigned life;
-    size_t born; /* length of the journal at the beginning of this life */
+    size_t born;    /* length of the journal at the beginning of this life */
+    size_t closing; /* and before the store was closed */
 };
 
 /* One image, named so that it can be made again. */
@@ -289,12 +289,20 @@ static bool adopt(struct world *world, history_window window) {
     return true;
 }
 
-/* Half of the lives end at a call that is no mere write: there are few of
- * them, and what went wrong there shows in the next life only. */
+/* The first life of each world ends behind another of its first calls, which
+ * make the store. Of the others, half end at any call and half at one that is no
+ * mere write, of which there are few; what goes wrong there may show in the
+ * next life only. */
 static size_t end_of_life(struct world *world) {
+    enum { YOUNG = 8 };
+
     const disk_journal *journal = &world->journal;
     size_t lived = journal->count - world->born;
     size_t call = world->born + random_below(&world->random, lived + 1);
+    if (world->life == 0)
+        return 1 + world->seed % YOUNG;
+    if (world->workload.kind == WORKLOAD_BARE) /* all unsynced that can be */
+        return world->closing;
     if (random_below(&world->random, 2) == 0)
         return call;
     while (call > world->born && (journal->ops[call - 1].kind == DISK_WRITE ||
@@ -303,22 +311,31 @@ static size_t end_of_life(struct world *world) {
     return call;
 }
 
+/* The first by a kill, half of the others by a power cut, and half of those so
+ * that valid lines stand behind a hole. */
+static disk_image_kind death_of_life(struct world *world) {
+    static const disk_image_kind holes[] = {IMAGE_HOLES, IMAGE_SUBSET,
+                                            IMAGE_SECTORS};
+    bool kill = random_below(&world->random, 2) == 0;
+    bool holed = random_below(&world->random, 2) == 0;
+    size_t any = random_below(&world->random, IMAGE_KINDS - IMAGE_LOST);
+    if (world->workload.kind == WORKLOAD_BARE && world->life > 0)
+        return IMAGE_HOLES;
+    if (kill || world->life == 0)
+        return IMAGE_KILL;
+    return holed ? holes[any % 3] : (disk_image_kind)(IMAGE_LOST + any);
+}
+
 /* Goes on from what a crash left: after a kill with the same journal, after a
  * power cut with all that is left on the platters. */
 static bool rebirth(struct world *world) {
     disk_image image;
     disk_platters platters;
     disk_journal next;
-    bool kill = random_below(&world->random, 2) == 0;
-    struct target target = {
-        .world = world,
-        .call = end_of_life(world),
-        .kind = kill
-                    ? IMAGE_KILL
-                    : (disk_image_kind)(IMAGE_LOST +
-                                        random_below(&world->random,
-                                                     IMAGE_KINDS - IMAGE_LOST)),
-    };
+    struct target target = {.world = world,
+                            .call = end_of_life(world),
+                            .kind = death_of_life(world)};
+    bool kill = disk_image_is_kill(target.kind);
     disk_platters_init(&world->journal, &platters);
     disk_platters_advance(&platters, target.call);
     history_window window = window_of(&target);
@@ -348,6 +365,20 @@ static bool rebirth(struct world *world) {
     return right;
 }
 
+/* Bare lives are short, and so there are more of them: it is what comes after
+ * a hole that counts. */
+enum { BARE_SHARE = 3 };
+
+static unsigned steps_of(const struct world *world) {
+    bool bare = world->workload.kind == WORKLOAD_BARE;
+    return bare ? options.steps / BARE_SHARE : options.steps;
+}
+
+static unsigned lives_of(const struct world *world) {
+    bool bare = world->workload.kind == WORKLOAD_BARE;
+    return bare ? options.lives * BARE_SHARE : options.lives;
+}
+
 /* Runs it, closes it, then crashes it after every call. */
 static void live(struct world *world) {
     workload *life = &world->workload;
@@ -355,7 +386,8 @@ static void live(struct world *world) {
     workload_adopt(life);
     history_acknowledge(&world->history, lying_disk_length(),
                         history_newest(&world->history));
-    workload_run(life, options.steps);
+    workload_run(life, steps_of(world));
+    world->closing = lying_disk_length();
     if (life->store != NULL)
         workload_close(life);
     if (life->wrong[0] != '\0') {
@@ -372,22 +404,33 @@ static void live(struct world *world) {
 }
 
 static void run_world(uint64_t seed) {
-    static const toon_sync_policy policies[] = {TOON_SYNC_NO, TOON_SYNC_ALWAYS,
-                                                TOON_SYNC_NO};
-    struct world world = {
-        .seed = seed, .random = mixed(seed, 7) | 1, .sync = policies[seed % 3]};
+    static const struct {
+        workload_kind kind;
+        toon_sync_policy sync;
+    } sorts[] = {
+        {WORKLOAD_MIXED, TOON_SYNC_NO},
+        {WORKLOAD_MIXED, TOON_SYNC_ALWAYS},
+        {WORKLOAD_UNIFORM, TOON_SYNC_NO},
+        {WORKLOAD_BARE, TOON_SYNC_NO},
+        {WORKLOAD_MIXED, TOON_SYNC_EVERYSEC},
+        {WORKLOAD_UNIFORM, TOON_SYNC_ALWAYS},
+    };
+
+    size_t sort = seed % (sizeof sorts / sizeof *sorts);
+    struct world world = {.seed = seed, .random = mixed(seed, 7) | 1};
     uint64_t wrong_before = wrong;
     (void)mkdir(life_dir, 0777);
     disk_journal_init(&world.journal);
     history_init(&world.history);
     lying_disk_reset();
     lying_disk_record(life_dir, &world.journal);
-    workload_init(&world.workload, life_dir, &world.history, world.sync, seed);
+    workload_init(&world.workload, life_dir, &world.history, sorts[sort].kind,
+                  sorts[sort].sync, seed);
     if (workload_open(&world.workload) != TOON_OK)
         world_wrong(&world, "birth", toon_last_error()->text);
     else
         live(&world);
-    while (wrong == wrong_before && world.life + 1 < options.lives &&
+    while (wrong == wrong_before && world.life + 1 < lives_of(&world) &&
            rebirth(&world))
         live(&world);
     lying_disk_reset();

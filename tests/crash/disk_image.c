@@ -23,6 +23,7 @@ enum data_choice {
     DATA_SUBSET,
     DATA_SECTORS,
     DATA_LAST,
+    DATA_UNCUT,
     DATA_STALE,
 };
 
@@ -263,12 +264,21 @@ static void choose_subset(const struct choosing *self) {
     }
 }
 
-/* The last few calls arrived, those before did not. */
+/* The last few calls arrived, those before did not; or all but the first. */
 static void choose_last(const struct choosing *self) {
     size_t count = self->node->unsynced_count;
     size_t few = 1 + random_below(self->random, 3);
-    for (size_t i = count > few ? count - few : 0; i < count; i++)
+    size_t first = toss(self) ? 1 : count > few ? count - few : 0;
+    for (size_t i = first; i < count; i++)
         apply(self->out, unsynced(self, i));
+}
+
+/* What was written arrived, that it was cut did not. */
+static void choose_uncut(const struct choosing *self) {
+    for (size_t i = 0; i < self->node->unsynced_count; i++) {
+        if (unsynced(self, i)->kind == DISK_WRITE)
+            apply(self->out, unsynced(self, i));
+    }
 }
 
 /* Each sector, and the size, as it was at some moment since the sync. */
@@ -280,8 +290,8 @@ static void choose_sectors(const struct choosing *self) {
     toon_buf then = {0};
     for (size_t i = 0; i < sectors; i++)
         moments[i] = random_below(self->random, count + 1);
+    self->out->size = 0;
     set_size(self->out, self->node->now.size);
-    memset(self->out->data, 0, self->out->size);
     copy_bytes(&then, &self->node->synced);
     size_t size = then.size;
     for (size_t moment = 0; moment <= count; moment++) {
@@ -371,6 +381,9 @@ static void choose_data(const disk_platters *platters, enum data_choice choice,
         break;
     case DATA_LAST:
         choose_last(&self);
+        break;
+    case DATA_UNCUT:
+        choose_uncut(&self);
         break;
     case DATA_STALE:
         choose_stale(&self);

@@ -34,6 +34,7 @@
     X(IMAGE_SUBSET, "subset", DATA_SUBSET, NAMES_SUBSET)                       \
     X(IMAGE_SECTORS, "sectors", DATA_SECTORS, NAMES_PREFIX)                    \
     X(IMAGE_HOLES, "holes", DATA_LAST, NAMES_NOW)                              \
+    X(IMAGE_UNCUT, "uncut", DATA_UNCUT, NAMES_NOW)                             \
     X(IMAGE_STALE, "stale", DATA_STALE, NAMES_PREFIX)                          \
     X(IMAGE_DOUBLED, "doubled", DATA_PREFIX, NAMES_DOUBLED)
 

@@ -18,13 +18,12 @@ static void *must(void *allocated) {
 
 /* ------------------------------------------------------------------- names */
 
-static const char *const name_starts[] = {"k", "dir/", "\xff", "a b", "n\n"};
-
-enum { NAME_STARTS = sizeof name_starts / sizeof *name_starts };
+static const char *const name_starts[HISTORY_NAME_KINDS] = {"k", "dir/", "\xff",
+                                                            "a b", "n\n"};
 
 toon_slice history_key_name(unsigned key, char name[32]) {
-    int size =
-        snprintf(name, 32, "%s%02u", name_starts[key % NAME_STARTS], key);
+    int size = snprintf(name, 32, "%s%02u",
+                        name_starts[key % HISTORY_NAME_KINDS], key);
     return toon_bytes(name, (size_t)size);
 }
 

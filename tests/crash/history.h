@@ -14,7 +14,12 @@
 
 #include "toonstore.h"
 
-enum { HISTORY_KEYS = 24, HISTORY_VALUE_MAX = 6000 };
+enum {
+    HISTORY_KEYS = 24,
+    HISTORY_NAME_KINDS = 5, /* every fifth name is of one kind */
+    HISTORY_VALUE_MAX = 6000,
+    HISTORY_PLAIN_SIZE = 20, /* of most values */
+};
 
 /* Never changed once it is made; NULL stands for an absent key. */
 typedef struct key_value {
@@ -53,7 +58,8 @@ typedef struct history {
 void history_init(history *self);
 void history_free(history *self);
 
-/* The name of a model key: plain, quoted, base64, with a slash. */
+/* The name of a model key: plain (the first, and every fifth), quoted, base64,
+ * with a slash. */
 toon_slice history_key_name(unsigned key, char name[32]);
 /* HISTORY_KEYS: it is none of ours. */
 unsigned history_key_of(toon_slice name);

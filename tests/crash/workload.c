@@ -63,11 +63,15 @@ static void changed(workload *self, size_t begun) {
 
 /* ----------------------------------------------------------------- changes */
 
-/* A good part has one size, so that what was cut off and what takes its place
- * have their line ends in the same places. */
+static bool is_uniform(const workload *self) {
+    return self->kind != WORKLOAD_MIXED;
+}
+
+/* Many have one size, and in a uniform life nearly all, so that what was cut
+ * off and what takes its place have their line ends in the same places. */
 static size_t random_bytes(workload *self, char *out) {
-    size_t size = 20;
-    switch (pick(self, 8)) {
+    size_t size = HISTORY_PLAIN_SIZE;
+    switch (pick(self, is_uniform(self) ? 200 : 8)) {
     case 0:
         size = pick(self, 3000);
         break;
@@ -78,7 +82,7 @@ static size_t random_bytes(workload *self, char *out) {
     default:
         break;
     }
-    if (pick(self, 4) == 0)
+    if (!is_uniform(self) && pick(self, 4) == 0)
         return random_text(&self->random, out, size, 1);
     for (size_t i = 0; i < size; i++)
         out[i] = (char)('a' + pick(self, 26));
@@ -103,12 +107,15 @@ static int64_t told_time(workload *self, toon_slice name) {
 
 static void set_some(workload *self) {
     unsigned key = (unsigned)pick(self, HISTORY_KEYS);
+    unsigned rare = is_uniform(self) ? 100 : 6;
+    if (is_uniform(self))
+        key -= key % HISTORY_NAME_KINDS; /* their names have one length */
     char name[32], bytes[3000];
     size_t begun = lying_disk_length();
     toon_slice value = toon_bytes(bytes, random_bytes(self, bytes));
     toon_meta meta = meta_of(self->now[key]);
     toon_set_options options = {.written_ms = ++self->clock_ms};
-    if (pick(self, 6) == 0) {
+    if (pick(self, rare) == 0) {
         options.flags |= TOON_SET_MODE;
         options.mode = meta.mode = 0700 + (uint32_t)pick(self, 8);
     }
@@ -116,7 +123,7 @@ static void set_some(workload *self) {
         options.flags |= TOON_SET_KEEP_EXPIRY;
     else
         options.expires_ms = meta.expires_ms =
-            pick(self, 6) == 0 ? far_ms + (int64_t)pick(self, 1000) : 0;
+            pick(self, rare) == 0 ? far_ms + (int64_t)pick(self, 1000) : 0;
     meta.written_ms = options.written_ms;
     toon_err err =
         toon_set(self->store, history_key_name(key, name), value, &options);
@@ -268,7 +275,10 @@ static void change(workload *self) {
         {8, set_some},    {1, set_expired}, {6, append_some},
         {3, delete_some}, {3, rename_some}, {3, set_some_meta},
     };
-    take_step(self, changes, sizeof changes / sizeof *changes);
+    if (is_uniform(self) && pick(self, 20) != 0)
+        set_some(self);
+    else
+        take_step(self, changes, sizeof changes / sizeof *changes);
 }
 
 /* ------------------------------------------------------------------ groups */
@@ -360,17 +370,21 @@ static void step(workload *self) {
         {60, change}, {10, batch}, {8, gather}, {10, sync_all},
         {1, clear},   {4, expire}, {2, reopen}, {10, read_some},
     };
-    take_step(self, steps, sizeof steps / sizeof *steps);
+    if (self->kind == WORKLOAD_BARE)
+        set_some(self);
+    else
+        take_step(self, steps, sizeof steps / sizeof *steps);
 }
 
 /* -------------------------------------------------------------------- life */
 
 void workload_init(workload *self, const char *root, history *past,
-                   toon_sync_policy sync, uint64_t seed) {
+                   workload_kind kind, toon_sync_policy sync, uint64_t seed) {
     *self = (workload){.root = root, .history = past};
     self->random = seed * 0x9e3779b97f4a7c15u | 1;
     (void)random_next(&self->random);
     self->clock_ms = 1700000000000 + (int64_t)pick(self, 1000000);
+    self->kind = kind;
     self->options.sync = sync;
     self->options.cache_policy = (toon_cache_policy)pick(self, 3);
     self->options.cache_entries_max = 10;

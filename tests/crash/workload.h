@@ -18,7 +18,14 @@ typedef struct workload_copy {
     size_t state;
 } workload_copy;
 
+typedef enum workload_kind {
+    WORKLOAD_MIXED,   /* everything */
+    WORKLOAD_UNIFORM, /* everything, but nearly all lines have one length */
+    WORKLOAD_BARE,    /* such lines alone, and no sync */
+} workload_kind;
+
 typedef struct workload {
+    workload_kind kind;
     toon_store *store;
     toon_options options;
     const char *root; /* the directory above */
@@ -36,9 +43,9 @@ typedef struct workload {
 #define WORKLOAD_STORE "store"
 #define WORKLOAD_COPY  "copy-%u"
 
-/* Options by chance, the sync policy given. */
+/* The other options by chance. */
 void workload_init(workload *self, const char *root, history *past,
-                   toon_sync_policy sync, uint64_t seed);
+                   workload_kind kind, toon_sync_policy sync, uint64_t seed);
 
 /* Opens the store on the lying disk. */
 toon_err workload_open(workload *self);
