@@ -400,11 +400,11 @@ static toon_err try_to_compact(toon_store *store) {
 
 static void begin_compaction(struct care *care) {
     (void)pthread_mutex_lock(&care->lock);
-    care->wanted = false;
     atomic_store(&care->cancel, care->stop);
     atomic_store(&care->done, 0);
     atomic_store(&care->total, 0);
     atomic_store(&care->compacting, true);
+    atomic_store(&care->wanted, false);
     (void)pthread_mutex_unlock(&care->lock);
 }
 
@@ -428,6 +428,7 @@ static void compact(toon_store *store) {
     begin_compaction(care);
     toon_err err = try_to_compact(store);
     if (err == TOON_OK) {
+        toon_epoch_drain(); /* gives the old log's space back now */
         (void)atomic_fetch_add(&care->compactions, 1);
         atomic_store(&care->starved, false);
         care->retry_log = 0;
@@ -634,7 +635,9 @@ toon_err toon_compact_tune(toon_store *store, unsigned garbage, uint64_t rate) {
 
 void toon_stat_care(toon_store *store, toon_stats *out) {
     struct care *care = &store->care;
-    out->compacting = atomic_load(&care->compacting);
+    /* In this order: one that was begun is seen from then on to its end. */
+    bool wanted = atomic_load(&care->wanted);
+    out->compacting = atomic_load(&care->compacting) || wanted;
     out->compact_done = out->compacting ? atomic_load(&care->done) : 0;
     out->compact_total = out->compacting ? atomic_load(&care->total) : 0;
     out->compactions = atomic_load(&care->compactions);

@@ -39,7 +39,7 @@ struct care {
     pthread_cond_t wake, ended;
     bool stop;            /* the store is being closed */
     bool look;            /* something may be due */
-    bool wanted;          /* a compaction was asked for */
+    _Atomic bool wanted;  /* a compaction was asked for */
     unsigned waiting;     /* who wait for it: it need not be slow */
     uint64_t ended_count; /* compactions, however they ended */
     toon_err result;      /* of the last one */

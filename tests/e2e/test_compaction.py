@@ -38,6 +38,11 @@ def ended(client):
     return None if info["compacting"] else (info["compactions"], info)
 
 
+def open_files(server):
+    folder = "/proc/%d/fd" % server.process.pid
+    return [os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)]
+
+
 def compact(server):
     """One whole compaction."""
     with server.client() as client:
@@ -85,6 +90,7 @@ class Clients(harness.StoreTest):
             self.assertLess(os.path.getsize(self.path("data", "db.toon")), size)
             self.assertEqual(harness.live_map(server), before)
             self.assertIn(client.ttl("key:4"), range(900, 1001))
+        self.assertEqual([f for f in open_files(server) if "deleted" in f], [])
         server.kill()
         server.start()
         self.assertEqual(harness.live_map(server), before)
