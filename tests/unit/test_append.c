@@ -12,6 +12,19 @@
 
 enum { LINE = 100, LINES = 10000 };
 
+/* What is cached is not looked for in the log, and what is compacted away
+ * cannot be counted. */
+static int uncached_setup(void **state) {
+    int failed = fixture_setup(state);
+    if (failed == 0) {
+        struct fixture *self = *state;
+        self->options.cache_policy = TOON_CACHE_NONE;
+        self->options.compact_garbage = 100;
+        reopen(self);
+    }
+    return failed;
+}
+
 static void line_of(int number, char out[LINE]) {
     memset(out, 'a' + number % 26, LINE);
     out[LINE - 1] = '\n';
@@ -261,13 +274,13 @@ static void meta_and_rename_leave_it_known(void **state) {
 
 /* ------------------------------------------------- never that of another */
 
-/* So long that its size is remembered; every other letter is an escape. */
+/* So long that its size is remembered; every eighth letter is an escape. */
 #define LONG_TEXT ((size_t)50001)
 
 static void set_long(struct fixture *self, const char *key) {
     char *text = malloc(LONG_TEXT);
     for (size_t i = 0; i < LONG_TEXT; i++)
-        text[i] = i % 2 == 0 ? '"' : 'x';
+        text[i] = i % 8 == 0 ? '"' : 'x';
     assert_ok(toon_set(self->store, toon_str(key), toon_bytes(text, LONG_TEXT),
                        NULL));
     free(text);
@@ -335,6 +348,27 @@ static void and_what_was_cleared(void **state) {
     assert_long(self, "log2");
 }
 
+/* The new log begins with another value where the old one began with one. */
+static void and_what_was_compacted_away(void **state) {
+    struct fixture *self = *state;
+    toon_stats stats;
+    add_lines(self, "rows", 0, 200); /* both logs' first has three digits */
+    assert_ok(toon_delete(self->store, toon_str("rows"), 0, NULL));
+    assert_ok(toon_compact(self->store, NULL, NULL));
+    uint64_t start = log_bytes(self);
+    set_long(self, "gone");
+    assert_int_equal(size_of(self, "gone"), LONG_TEXT);
+    add_lines(self, "log", 0, 300);
+    assert_ok(toon_delete(self->store, toon_str("gone"), 0, NULL));
+    assert_ok(toon_compact(self->store, NULL, NULL));
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.log_bytes - stats.live_bytes, start);
+    assert_int_equal(pieces_of(self, "log"), 1);
+    assert_lines(self, "log", 300);
+    add_lines(self, "log", 300, 500);
+    assert_lines(self, "log", 500);
+}
+
 /* ------------------------------------------------------------------ damage */
 
 /* Overwrites one byte of the log, `back` from its end. */
@@ -354,8 +388,6 @@ static void an_append_blesses_no_damage(void **state) {
     struct fixture *self = *state;
     toon_value value;
     size_t size;
-    self->options.cache_policy = TOON_CACHE_NONE;
-    reopen(self);
     add_lines(self, "log", 0, 20);
     uint64_t middle = log_bytes(self);
     add_lines(self, "log", 20, 40);
@@ -391,7 +423,6 @@ static void a_damaged_base_that_is_long_is_found_when_it_is_read(void **state) {
     struct fixture *self = *state;
     toon_value value;
     uint64_t start = log_bytes(self);
-    self->options.cache_policy = TOON_CACHE_NONE;
     set_long(self, "k");
     reopen(self);
     damage(self, start + 30000);
@@ -442,6 +473,7 @@ static void readers_see_whole_pieces_alone(void **state) {
     char piece[PIECE];
     size_t kept = PIECE;
     memset(piece, 'p', PIECE);
+    self->options.cache_policy = TOON_CACHE_S3FIFO;
     self->options.cache_entries_max = 1;
     reopen(self);
     add(self, "log", piece, PIECE, PIECE);
@@ -469,7 +501,7 @@ static void readers_see_whole_pieces_alone(void **state) {
 
 int main(void) {
 #define APPEND_TEST(name)                                                      \
-    cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    cmocka_unit_test_setup_teardown(name, uncached_setup, fixture_teardown)
 #define COUNTING_TEST(name)                                                    \
     cmocka_unit_test_setup_teardown(name, counting_setup, counting_teardown)
     const struct CMUnitTest tests[] = {
@@ -485,6 +517,7 @@ int main(void) {
         APPEND_TEST(what_a_batch_undid_is_forgotten),
         COUNTING_TEST(and_what_a_failing_disk_undid),
         APPEND_TEST(and_what_was_cleared),
+        APPEND_TEST(and_what_was_compacted_away),
         APPEND_TEST(an_append_blesses_no_damage),
         APPEND_TEST(a_damaged_base_that_is_long_is_found_when_it_is_read),
         APPEND_TEST(readers_see_whole_pieces_alone),
