@@ -5,12 +5,14 @@
  * in pauses between changes; those that point past the point are left out:
  * opening reads the log from there on and finds them again. A slot that
  * points before it is as it was at the point, since a key's slot only moves
- * on. So the copy, with the tail, is whole whenever each part was taken.
+ * on. So the copy, with the tail, is whole whenever each part was taken; and
+ * the tail is made durable before the index takes its place, or a power cut
+ * would leave keys of which neither tells.
  *
  * The index lists every row of the log, and memory knows only where the live
  * ones are. So the rows come from the index before, and behind what that one
  * covers from the log's own line ends; a row is live if a slot points at it
- * or a live record builds on it. That is noted in one bit for each 16 bytes
+ * or a live record builds on it, one behind the point too. That is noted in one bit for each 16 bytes
  * of log (no record is shorter), for a window of the log at a time.
  *
  * Knows volume, log lines and index file; must never know clients or locks.
@@ -91,7 +93,12 @@ static toon_err copy_slots(struct checkpoint *self, uint64_t *cursor,
     return TOON_OK;
 }
 
-/* Those that the index tells of; fn runs while others write. */
+/* Does it point past the point? All that is seen in a pause is written. */
+static bool is_past(const struct checkpoint *self, toon_slot slot) {
+    return toon_payload_offset(slot.payload) >= self->point->covered;
+}
+
+/* fn runs while others write. */
 static toon_err each_slot(struct checkpoint *self, slot_fn *fn) {
     uint64_t cursor = 0;
     toon_err err;
@@ -100,11 +107,8 @@ static toon_err each_slot(struct checkpoint *self, slot_fn *fn) {
         if (!toon_epoch_enter())
             return toon_fail_memory();
         err = copy_slots(self, &cursor, &count);
-        for (size_t i = 0; err == TOON_OK && i < count; i++) {
-            toon_slot slot = self->slots[i];
-            if (toon_payload_offset(slot.payload) < self->point->covered)
-                err = fn(self, slot);
-        }
+        for (size_t i = 0; err == TOON_OK && i < count; i++)
+            err = fn(self, self->slots[i]);
         toon_epoch_leave();
     } while (err == TOON_OK && cursor != 0);
     return err;
@@ -135,7 +139,7 @@ static toon_err mark_chain(struct checkpoint *self, uint64_t offset) {
         toon_hit_free(&hit);
         if (err != TOON_OK)
             return err;
-        if (self->counting && !hit.damaged)
+        if (self->counting && !hit.damaged && offset < self->point->covered)
             self->live_bytes += hit.record.size;
         below = offset;
         offset = hit.damaged ? 0 : hit.record.ref;
@@ -146,14 +150,15 @@ static toon_err mark_chain(struct checkpoint *self, uint64_t offset) {
 static toon_err look_at_slot(struct checkpoint *self, toon_slot slot) {
     uint64_t offset = toon_payload_offset(slot.payload);
     size_t length = toon_payload_length(slot.payload);
-    if (self->counting) {
+    bool past = is_past(self, slot);
+    if (self->counting && !past) {
         self->slot_count++;
         self->expiring_count += toon_payload_expires(slot.payload);
     }
     if (toon_payload_builds_on(slot.payload) || length == 0)
         return mark_chain(self, offset);
     mark_live(self, offset);
-    if (self->counting)
+    if (self->counting && !past)
         self->live_bytes += length;
     return TOON_OK;
 }
@@ -260,6 +265,8 @@ static toon_err write_rows(struct checkpoint *self) {
 
 /* Fewer than were counted are left; no more can come. */
 static toon_err write_slot(struct checkpoint *self, toon_slot slot) {
+    if (is_past(self, slot))
+        return TOON_OK;
     if (self->writer.slots_left == 0)
         return TOON_CONFLICT;
     slot.payload = toon_payload_to_index(slot.payload);
@@ -269,7 +276,7 @@ static toon_err write_slot(struct checkpoint *self, toon_slot slot) {
 
 static toon_err write_expiry(struct checkpoint *self, toon_slot slot) {
     toon_hit hit;
-    if (!toon_payload_expires(slot.payload))
+    if (is_past(self, slot) || !toon_payload_expires(slot.payload))
         return TOON_OK;
     if (self->writer.expiring_left == 0)
         return TOON_CONFLICT;
@@ -365,6 +372,8 @@ static toon_err write_index(struct checkpoint *self, const toon_dir *dir) {
     toon_err err = write_rows(self);
     if (err == TOON_OK)
         err = write_keys(self);
+    if (err == TOON_OK && !toon_pause_sync(self->pause))
+        err = TOON_IO;
     if (err != TOON_OK && self->writer.err == TOON_OK)
         self->writer.err = err;
     return toon_index_end(&self->writer);

@@ -20,6 +20,8 @@ typedef struct toon_pause {
     bool (*begin)(void *arg);
     void (*end)(void *arg);
     void *arg;
+    bool (*sync)(void *arg); /* outside of a pause: makes all that was written
+                                so far durable; false: the disk failed */
 } toon_pause;
 
 static inline bool toon_pause_begin(const toon_pause *pause) {
@@ -29,6 +31,10 @@ static inline bool toon_pause_begin(const toon_pause *pause) {
 static inline void toon_pause_end(const toon_pause *pause) {
     if (pause->end != NULL)
         pause->end(pause->arg);
+}
+
+static inline bool toon_pause_sync(const toon_pause *pause) {
+    return pause->sync == NULL || pause->sync(pause->arg);
 }
 
 #endif

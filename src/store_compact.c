@@ -152,6 +152,14 @@ static void end_pause(void *arg) {
     toon_notify(store);
 }
 
+static bool sync_all(void *arg) {
+    toon_store *store = arg;
+    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_written written = toon_written_locked(store);
+    (void)pthread_mutex_unlock(&store->writer_lock);
+    return toon_sync_up_to(store, written) == TOON_OK;
+}
+
 /* The volume that is the store's now; work on it is given up when it goes. */
 static toon_volume *begin_work(toon_store *store) {
     (void)pthread_mutex_lock(&store->writer_lock);
@@ -489,7 +497,7 @@ void toon_care_init(toon_store *store) {
     (void)pthread_mutex_init(&care->lock, NULL);
     (void)pthread_cond_init(&care->wake, NULL);
     (void)pthread_cond_init(&care->ended, NULL);
-    care->pause = (toon_pause){begin_pause, end_pause, store};
+    care->pause = (toon_pause){begin_pause, end_pause, store, sync_all};
     atomic_store(&care->look_at, UINT64_MAX);
     atomic_store(&care->brake_at, UINT64_MAX);
     (void)toon_compact_tune(store, store->options.compact_garbage,
