@@ -58,6 +58,21 @@ static bool take_items(uint64_t *rest, uint64_t count, uint64_t item_size) {
     return true;
 }
 
+/* Of the key section. */
+static bool parse_head(const char *at, toon_index_head *head) {
+    if (memcmp(at, keys_magic, sizeof keys_magic) != 0)
+        return false;
+    head->salt = toon_get_u32(at + 8);
+    head->last_crc = toon_get_u32(at + 12);
+    head->covered = toon_get_u64(at + 16);
+    head->last_offset = toon_get_u64(at + 24);
+    head->live_bytes = toon_get_u64(at + 32);
+    head->seed = toon_get_u64(at + 40);
+    head->slots = toon_get_u64(at + 48);
+    head->expiring = toon_get_u64(at + 56);
+    return true;
+}
+
 static bool parse(toon_index *index) {
     toon_index_head *head = &index->head;
     const char *at = index->at;
@@ -71,16 +86,8 @@ static bool parse(toon_index *index) {
     if (!take_items(&rest, head->rows, ROW_SIZE))
         return false;
     at = index->row_offsets + head->rows * ROW_SIZE;
-    if (memcmp(at, keys_magic, sizeof keys_magic) != 0)
+    if (!parse_head(at, head))
         return false;
-    head->salt = toon_get_u32(at + 8);
-    head->last_crc = toon_get_u32(at + 12);
-    head->covered = toon_get_u64(at + 16);
-    head->last_offset = toon_get_u64(at + 24);
-    head->live_bytes = toon_get_u64(at + 32);
-    head->seed = toon_get_u64(at + 40);
-    head->slots = toon_get_u64(at + 48);
-    head->expiring = toon_get_u64(at + 56);
     index->slot_pairs = at + KEYS_HEAD_SIZE;
     if (!take_items(&rest, head->slots, SLOT_SIZE) ||
         !take_items(&rest, head->expiring, EXPIRY_SIZE) || rest != 0)
@@ -113,6 +120,23 @@ void toon_index_free(toon_index *index) {
     if (index->at != NULL)
         toon_file_unmap(index->io, index->at, index->size);
     *index = (toon_index){0};
+}
+
+toon_err toon_index_peek(const toon_file *file, toon_index_head *out) {
+    char start[ROWS_HEAD_SIZE];
+    char keys[KEYS_HEAD_SIZE];
+    *out = (toon_index_head){0};
+    toon_err err = toon_file_read(file, start, sizeof start, 0);
+    if (err != TOON_OK)
+        return err;
+    if (memcmp(start, rows_magic, sizeof rows_magic) != 0)
+        return damaged(file, "is no index");
+    out->rows = toon_get_u32(start + 8);
+    err = toon_file_read(file, keys, sizeof keys,
+                         ROWS_HEAD_SIZE + out->rows * ROW_SIZE);
+    if (err == TOON_OK && !parse_head(keys, out))
+        err = damaged(file, "is no index of this version");
+    return err;
 }
 
 uint64_t toon_index_row(const toon_index *index, uint64_t row) {

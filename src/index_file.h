@@ -60,6 +60,10 @@ typedef struct toon_index {
 toon_err toon_index_load(const toon_dir *dir, toon_index *out);
 void toon_index_free(toon_index *index);
 
+/* What an open index is of, without reading all of it: its checksum is not
+ * looked at. TOON_CORRUPT: not an index. */
+toon_err toon_index_peek(const toon_file *file, toon_index_head *out);
+
 uint64_t toon_index_row(const toon_index *index, uint64_t row);
 toon_slot toon_index_slot(const toon_index *index, uint64_t i);
 toon_expiry_entry toon_index_expiry(const toon_index *index, uint64_t i);

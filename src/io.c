@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -53,6 +54,11 @@ static int system_link_at(int dir_fd, const char *from, const char *to) {
     return linkat(dir_fd, from, dir_fd, to, 0);
 }
 
+static ssize_t system_copy(int from, int to, off_t offset, size_t size) {
+    off_t to_offset = offset;
+    return copy_file_range(from, &offset, to, &to_offset, size, 0);
+}
+
 static int system_allocate(int fd, off_t offset, off_t size) {
     return fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
 }
@@ -77,6 +83,7 @@ const toon_io toon_io_system = {
     .unlink_at = system_unlink_at,
     .make_dir = mkdir,
     .size = system_size,
+    .copy = system_copy,
     .link_at = system_link_at,
     .map = system_map,
     .unmap = munmap,
@@ -150,6 +157,10 @@ void toon_dir_close(toon_dir *dir) {
     if (dir->fd >= 0)
         (void)dir->io->close(dir->fd);
     dir->fd = -1;
+}
+
+void toon_dir_unmake(const char *path) {
+    (void)rmdir(path);
 }
 
 toon_err toon_dir_sync(const toon_dir *dir) {
@@ -252,6 +263,45 @@ toon_err toon_file_write(const toon_file *file, const void *buf, size_t size,
         offset += (uint64_t)put;
     }
     return TOON_OK;
+}
+
+/* In the kernel where it can: a file system that shares blocks copies none. */
+static uint64_t copy_in_kernel(const toon_file *from, const toon_file *to,
+                               uint64_t offset, uint64_t size) {
+    uint64_t done = 0;
+    while (to->io->copy != NULL && done < size) {
+        uint64_t rest = size - done;
+        size_t piece = rest < TRANSFER_MAX ? (size_t)rest : TRANSFER_MAX;
+        ssize_t put =
+            to->io->copy(from->fd, to->fd, (off_t)(offset + done), piece);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            break;
+        done += (uint64_t)put;
+    }
+    return done;
+}
+
+/* What the kernel would not copy goes by calls that tell why. */
+toon_err toon_file_copy(const toon_file *from, const toon_file *to,
+                        uint64_t offset, uint64_t size) {
+    enum { PIECE = 256 * 1024 };
+
+    uint64_t done = copy_in_kernel(from, to, offset, size);
+    char *piece = done < size ? malloc(PIECE) : NULL;
+    toon_err err = TOON_OK;
+    if (done < size && piece == NULL)
+        return toon_fail_memory();
+    while (err == TOON_OK && done < size) {
+        size_t count = size - done < PIECE ? (size_t)(size - done) : PIECE;
+        err = toon_file_read(from, piece, count, offset + done);
+        if (err == TOON_OK)
+            err = toon_file_write(to, piece, count, offset + done);
+        done += count;
+    }
+    free(piece);
+    return err;
 }
 
 toon_err toon_file_sync(const toon_file *file) {

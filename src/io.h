@@ -28,6 +28,9 @@ typedef struct toon_io {
     int (*unlink_at)(int dir_fd, const char *name);
     int (*make_dir)(const char *path, mode_t mode);
     off_t (*size)(int fd); /* of the file; -1: fstat(2) failed */
+    /* To the same place in the other file, as copy_file_range(2). NULL: this
+     * disk cannot; reads and writes do it. */
+    ssize_t (*copy)(int from, int to, off_t offset, size_t size);
     int (*link_at)(int dir_fd, const char *from, const char *to); /* hard */
     void *(*map)(int fd, size_t size); /* read-only, shared */
     int (*unmap)(void *at, size_t size);
@@ -53,6 +56,8 @@ typedef struct toon_dir {
 toon_err toon_dir_open(const toon_io *io, const char *path, bool create,
                        toon_dir *out);
 void toon_dir_close(toon_dir *dir);
+/* Removes a directory that is empty; no failure is told. */
+void toon_dir_unmake(const char *path);
 toon_err toon_dir_sync(const toon_dir *dir);
 toon_err toon_dir_rename(const toon_dir *dir, const char *from, const char *to);
 /* A second name for a file; the first stays. Some file systems have none:
@@ -80,6 +85,10 @@ toon_err toon_file_truncate(const toon_file *file, uint64_t size);
  * system that cannot reserve is TOON_OK. */
 toon_err toon_file_allocate(const toon_file *file, uint64_t offset,
                             uint64_t size);
+
+/* Copies those bytes to the same place in the other file. */
+toon_err toon_file_copy(const toon_file *from, const toon_file *to,
+                        uint64_t offset, uint64_t size);
 
 /* A failure of this file, told with the system's errno as it stands. */
 toon_err toon_file_fail(const toon_file *file, int64_t offset,

@@ -210,8 +210,13 @@ static void shrink_to_reserve(toon_log *log) {
                                      (off_t)TOON_LOG_RESERVE);
 }
 
+toon_log *toon_log_share(toon_log *log) {
+    (void)atomic_fetch_add(&log->sharers, 1);
+    return log;
+}
+
 void toon_log_free(toon_log *log) {
-    if (log == NULL)
+    if (log == NULL || atomic_fetch_sub(&log->sharers, 1) > 0)
         return;
     toon_log_map *map = atomic_load(&log->map);
     if (map != NULL)
@@ -379,12 +384,16 @@ void toon_log_trim(toon_log *log) {
 }
 
 toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows) {
-    char number[4];
     if (rows == log->row_hint)
         return TOON_OK;
-    toon_put_u32(number, rows);
     log->row_hint = rows;
-    return toon_file_write(&log->file, number, sizeof number, 12);
+    return toon_log_write_row_hint(&log->file, rows);
+}
+
+toon_err toon_log_write_row_hint(const toon_file *file, uint32_t rows) {
+    char number[4];
+    toon_put_u32(number, rows);
+    return toon_file_write(file, number, sizeof number, 12);
 }
 
 toon_err toon_log_rebase(toon_log *log, uint64_t base) {

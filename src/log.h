@@ -49,6 +49,8 @@ typedef struct toon_log {
     uint64_t marked;        /* the newest sync mark says this offset */
     uint64_t marked_before; /* the same without the gather buffer's mark */
 
+    _Atomic unsigned sharers; /* beside the volume: toon_log_share() */
+
     /* A reader's: toon_log_hold(). */
     uint64_t held_end; /* 0: nothing */
     char held[10];     /* the bytes before it: CRC and line end */
@@ -75,6 +77,10 @@ toon_err toon_log_check_head(toon_log *log);
 /* No reader may be left (toon_epoch_retire). Gives reserved blocks back, but
  * for TOON_LOG_RESERVE. */
 void toon_log_free(toon_log *log);
+
+/* The log stays until both have freed it: for who reads its file for long,
+ * and not through the volume. */
+toon_log *toon_log_share(toon_log *log);
 
 /* Offset of the next line. Writer. */
 static inline uint64_t toon_log_end(const toon_log *log) {
@@ -140,6 +146,8 @@ void toon_log_trim(toon_log *log);
 
 /* Writer. The hint in the header. */
 toon_err toon_log_set_row_hint(toon_log *log, uint32_t rows);
+/* Of a log that is not open. */
+toon_err toon_log_write_row_hint(const toon_file *file, uint32_t rows);
 
 /* Writer. Another first row number. TOON_TOO_LARGE: its digits are more than
  * those in the file. */

@@ -426,6 +426,23 @@ toon_err toon_sync(toon_store *store) {
     return TOON_OK;
 }
 
+toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
+    bool batch = toon_in_own_batch(store);
+    lock_writer(store);
+    if (!batch && toon_epoch_enter()) { /* undoing reads the table */
+        (void)toon_write_locked(store);
+        toon_epoch_leave();
+    }
+    const toon_volume *volume = atomic_load(&store->volume);
+    toon_log *log = toon_log_share(volume->log);
+    *end = atomic_load(&log->written);
+    *rows = atomic_load(&volume->rows) - store->step_count;
+    unlock_writer(store);
+    if (!batch)
+        toon_notify(store);
+    return log;
+}
+
 /* ---------------------------------------------------------------- changes */
 
 toon_err toon_change_begin(toon_store *store) {

@@ -119,6 +119,7 @@ struct toon_store {
 
     struct care care;
 
+    _Atomic uint64_t copy_stops; /* calls of toon_copy_stop() */
     _Atomic uint64_t changes, keys_expired, torn_bytes;
     _Atomic uint64_t log_hits, log_misses;
 };
@@ -210,6 +211,13 @@ void toon_drop_order_locked(toon_store *store);
 
 /* Is there more to sync than a mark? */
 bool toon_wants_sync(toon_store *store);
+
+/*
+ * For a copy: writes what has gathered, then gives the current log, how far it
+ * goes, which is the end of a batch, and how many rows that is. What cannot be written is undone, and
+ * its own callers hear of it. To be freed by toon_log_free().
+ */
+toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows);
 
 /* At closing: what this thread began and did not end. */
 void toon_forget_gathering(const toon_store *store);

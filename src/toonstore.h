@@ -541,12 +541,20 @@ TOON_API toon_err toon_compact_tune(toon_store *store, unsigned garbage,
 /*
  * A hot backup: a copy of the store as it stands at some moment of the call,
  * batches whole, in directory `dir`, which is made; there must be no store in
- * it (TOON_EXISTS). Writers go on meanwhile. Durable when it returns TOON_OK;
- * on failure what was written is removed. Also of a store that was opened
- * for reading only. TOON_FULL, TOON_IO, TOON_NO_MEMORY.
+ * it (TOON_EXISTS), and its parent must exist. Writers go on meanwhile. Until
+ * all of it is durable it has another name, so that no crash leaves half a
+ * store there; on failure what was written is removed. Also of a store that
+ * was opened for reading only. The bytes are copied as they are: toon_check()
+ * of the copy finds damage that they had. TOON_LOCKED: a process is at work
+ * in `dir`. TOON_CONFLICT: toon_copy_stop(). TOON_NOT_FOUND, TOON_FULL,
+ * TOON_IO, TOON_NO_MEMORY.
  */
 TOON_API toon_err toon_copy(toon_store *store, const char *dir,
                             toon_progress_fn *progress, void *arg);
+
+/* Ends the copies that are under way: each returns TOON_CONFLICT soon. Also
+ * for `progress`. */
+TOON_API void toon_copy_stop(toon_store *store);
 
 /* ---------------------------------------------------------------- checking */
 
