@@ -1,5 +1,6 @@
 /* test_compact.c - a log gives its dead bytes back, and nothing else, whatever
  * is done to the store meanwhile. */
+#include "checkpoint.h"
 #include "faulty_io.h"
 #include "fixture.h"
 #include "index_file.h"
@@ -483,6 +484,28 @@ static void the_index_follows_a_growing_log(void **state) {
 #define WITH(setup, name)                                                      \
     cmocka_unit_test_setup_teardown(name, setup##_setup, setup##_teardown)
 
+/* What is dead in one index stays dead in the next, so it must not be said too
+ * early: of a key that moves on while its index is written, the record that it
+ * builds on is live. */
+static void rows_that_a_later_record_builds_on_are_live(void **state) {
+    static const toon_pause nobody_else = {0};
+    struct fixture *self = *state;
+    toon_dir dir;
+    put(self, "log", "one ");
+    put(self, "from", "carried");
+    assert_ok(toon_sync(self->store));
+    const toon_volume *volume = atomic_load(&self->store->volume);
+    toon_point point = toon_point_of(volume);
+    append(self, "log", "two");
+    assert_ok(toon_rename(self->store, toon_str("from"), toon_str("to"), 0));
+    assert_ok(toon_dir_open(&toon_io_system, self->dir, false, &dir));
+    assert_ok(toon_checkpoint(&dir, volume, &point, &nobody_else));
+    toon_dir_close(&dir);
+    assert_sound(self, 2); /* its closing writes the next index */
+    assert_value(self, "log", "one two");
+    assert_value(self, "to", "carried");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(fixture, one_whole_record_a_key_is_left),
@@ -499,6 +522,7 @@ int main(void) {
         WITH(fixture, it_can_be_refused_and_stopped),
         WITH(fixture, a_log_of_garbage_shrinks_by_itself),
         WITH(fixture, the_index_follows_a_growing_log),
+        WITH(fixture, rows_that_a_later_record_builds_on_are_live),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
