@@ -9,6 +9,7 @@
  * Knows the files of a store and where its log ends; must never know what is
  * in them.
  */
+#include "checkpoint.h"
 #include "dir_lock.h"
 #include "error.h"
 #include "index_file.h"
@@ -149,30 +150,57 @@ static toon_err copy_file(struct copying *self, const toon_file *from,
     return err;
 }
 
-/* An index that is of this log, and of no more than is copied, comes along:
- * it is only a cache, so what is wrong with it is no failure. */
-static bool copy_index(struct copying *self, const toon_file *index,
-                       const toon_log *log, uint64_t end) {
+/* --------------------------------------------------------------- the index */
+
+/*
+ * The one that the store has, if it is of this log. It leaves out the keys
+ * that were changed until it was done, since they stand in the log behind what
+ * it covers: `index` was opened before the end of the copy was known, so all
+ * of that is copied.
+ */
+static toon_err take_index(struct copying *self, const toon_file *index,
+                           const toon_log *log) {
     struct copying quiet = *self;
     toon_index_head head;
     uint64_t size;
     quiet.progress = NULL;
-    return index->fd >= 0 && toon_index_peek(index, &head) == TOON_OK &&
-           head.salt == log->salt && head.covered <= end &&
-           toon_file_size(index, &size) == TOON_OK &&
-           copy_file(&quiet, index, TOON_INDEX_NEW_NAME, size, NULL) == TOON_OK;
+    if (index->fd < 0)
+        return TOON_NOT_FOUND;
+    toon_err err = toon_index_peek(index, &head);
+    if (err == TOON_OK && head.salt != log->salt)
+        return TOON_NOT_FOUND;
+    if (err == TOON_OK)
+        err = toon_file_size(index, &size);
+    if (err == TOON_OK)
+        err = copy_file(&quiet, index, TOON_INDEX_NEW_NAME, size, NULL);
+    if (err == TOON_OK)
+        err = toon_dir_rename(&self->dir, TOON_INDEX_NEW_NAME, TOON_INDEX_NAME);
+    return err;
 }
 
-/* The log first: an index alone would be of no use to anybody, and one that a
- * crash or another log left is none of this one's. */
-static toon_err install(const struct copying *self, bool index) {
-    toon_err err = toon_dir_unlink(&self->dir, TOON_INDEX_NAME);
-    if (err == TOON_OK)
-        err = toon_dir_rename(&self->dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
-    if (err == TOON_OK && index)
-        err = toon_dir_rename(&self->dir, TOON_INDEX_NEW_NAME, TOON_INDEX_NAME);
-    return err == TOON_OK ? toon_dir_sync(&self->dir) : err;
+/* Of a snapshot: the store's own may be younger by now, but its table stands
+ * still. */
+static toon_err make_index(const struct copying *self) {
+    static const toon_pause nobody_writes = {0};
+    const toon_volume *volume = atomic_load(&self->store->volume);
+    toon_point point = toon_point_of(volume);
+    return toon_checkpoint(&self->dir, volume, &point, &nobody_writes);
 }
+
+/* So that the copy opens fast. It is only a cache: what goes wrong is no
+ * failure, but nothing may be left that is no index of this log. */
+static toon_err put_index(struct copying *self, const toon_file *index,
+                          const toon_log *log) {
+    bool snapshot = (self->store->options.flags & TOON_OPEN_READ_ONLY) != 0;
+    toon_err err = toon_dir_unlink(&self->dir, TOON_INDEX_NAME);
+    if (err != TOON_OK)
+        return err;
+    err = snapshot ? make_index(self) : take_index(self, index, log);
+    return err == TOON_OK ? TOON_OK
+                          : toon_dir_unlink(&self->dir, TOON_INDEX_NEW_NAME);
+}
+
+/* ------------------------------------------------------------------- whole */
 
 /* The store's own names are ours, too: refuse_store() found none. */
 static void remove_copy(const struct copying *self) {
@@ -186,24 +214,27 @@ static void remove_copy(const struct copying *self) {
         (void)toon_dir_unlink(&self->dir, names[i]);
 }
 
+/* The log has its name last: an index alone is no store. */
 static toon_err copy_log(struct copying *self, const toon_file *index,
                          const toon_log *log, uint64_t end, uint64_t rows) {
     uint32_t hint = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
     self->total = end;
     tell_progress(self, 0);
     toon_err err = copy_file(self, &log->file, TOON_LOG_NEW_NAME, end, &hint);
+    if (err == TOON_OK)
+        err = put_index(self, index, log);
     if (err == TOON_OK) /* of a snapshot: is it still what it was? */
         err = toon_log_check_held(log);
-    bool has_index = err == TOON_OK && copy_index(self, index, log, end);
     if (err == TOON_OK)
         err = check_stop(self);
-    return err == TOON_OK ? install(self, has_index) : err;
+    if (err == TOON_OK)
+        err = toon_dir_rename(&self->dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
+    return err == TOON_OK ? toon_dir_sync(&self->dir) : err;
 }
 
 static toon_err copy_store(toon_store *store, struct copying *self) {
     uint64_t end, rows;
     toon_file index;
-    /* Opened before the end is known, it cannot be of more than that. */
     (void)toon_file_open(&store->dir, TOON_INDEX_NAME, O_RDONLY, &index);
     toon_log *log = toon_share_log(store, &end, &rows);
     toon_err err = copy_log(self, &index, log, end, rows);
