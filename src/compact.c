@@ -313,6 +313,17 @@ static toon_err encode(toon_compaction *self,
     return TOON_OK;
 }
 
+/* So that nobody has to count the bytes of a large value again. */
+static void remember(const toon_compaction *self,
+                     const struct toon_candidate *candidate,
+                     const toon_step *step) {
+    size_t size = self->value.size;
+    if (step->live_bytes >= TOON_REMEMBER_MIN &&
+        (!is_whole(candidate->record.type) ||
+         toon_record_value_size(&candidate->record, &size)))
+        toon_volume_remember(self->into, step->offset, step->live_bytes, size);
+}
+
 /* What the new volume has of the key: something only where the key was copied
  * before, and changed since. */
 static toon_err find_before(toon_compaction *self,
@@ -361,6 +372,7 @@ static toon_err add_line(toon_compaction *self,
         step->garbage =
             toon_volume_garbage(into, step->old_payload, &nothing, true);
     toon_volume_apply(into, step);
+    remember(self, candidate, step);
     return TOON_OK;
 }
 

@@ -143,6 +143,14 @@ static toon_err check_conditions(toon_store *store, const struct target *target,
     return TOON_OK;
 }
 
+/* The log's last record is a large value, whole. */
+static void remember_set(toon_store *store, size_t value_size) {
+    const toon_volume *volume = atomic_load(&store->volume);
+    uint64_t offset = volume->last_offset;
+    toon_volume_remember(volume, offset, toon_log_end(volume->log) - offset,
+                         value_size);
+}
+
 static toon_err write_value(toon_store *store, const struct target *target,
                             toon_slice value, const toon_set_options *options) {
     toon_change_plan plan = plan_for(target, RECORD_STRING, TOON_CHANGE_SET);
@@ -157,6 +165,8 @@ static toon_err write_value(toon_store *store, const struct target *target,
                                                         : kept_mode(target);
     plan.blob = blob_of(store, target, value);
     toon_err err = toon_apply_locked(store, &plan);
+    if (err == TOON_OK && value.size >= TOON_REMEMBER_MIN)
+        remember_set(store, value.size);
     toon_blob_release(plan.blob);
     return err;
 }

@@ -392,6 +392,20 @@ static toon_err measure_chain(const toon_volume *volume, uint64_t offset,
     return toon_volume_damaged(volume, offset);
 }
 
+void toon_volume_remember(const toon_volume *volume, uint64_t offset,
+                          size_t line_size, size_t value_size) {
+    if (line_size < TOON_REMEMBER_MIN)
+        return;
+    toon_fact fact = {
+        .chain_size = line_size,
+        .line_size = (uint32_t)line_size,
+        .value_size = (uint32_t)value_size,
+        .tiny = value_size <= TOON_PIECE_TINY_MAX,
+        .small = value_size <= TOON_PIECE_SMALL_MAX,
+    };
+    toon_facts_put(volume->facts, offset, &fact);
+}
+
 /* Not worth remembering. */
 static bool is_soon_measured(const toon_record *record) {
     return ends_chain(record->type) && record->size <= LONG_RECORD;
@@ -510,6 +524,8 @@ static void repoint(toon_volume *volume, uint64_t hash, uint64_t from,
 }
 
 void toon_volume_apply(toon_volume *volume, toon_step *step) {
+    if (step->payload != 0 && toon_payload_length(step->payload) == 0)
+        remember_length(volume, step->offset, step->live_bytes);
     step->old_last = volume->last_offset;
     volume->last_offset = step->offset;
     repoint(volume, step->hash, step->old_payload, step->payload);

@@ -163,6 +163,14 @@ static inline toon_meta toon_hit_meta(const toon_volume *volume,
 toon_err toon_volume_measure(const toon_volume *volume, const toon_hit *hit,
                              bool gathered, toon_fact *out);
 
+/* For who writes a value whole, as the record at `offset`. Does nothing where
+ * finding that out again would cost little. */
+void toon_volume_remember(const toon_volume *volume, uint64_t offset,
+                          size_t line_size, size_t value_size);
+
+/* That a value of such a record is worth remembering at once. */
+#define TOON_REMEMBER_MIN ((size_t)1 << 20)
+
 /*
  * The pieces that make up a value, oldest first. All but the last hundred or
  * so are full, so there are not more of them than this; a chain that is longer

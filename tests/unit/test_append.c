@@ -272,6 +272,44 @@ static void meta_and_rename_leave_it_known(void **state) {
     assert_in_range(faulty.read_bytes, 1, 40 * 4096);
 }
 
+/* Puts a quote where none may stand, which who counts a value's bytes sees. */
+static void spoil(struct fixture *self) {
+    char path[128];
+    path_of(self, "db.toon", path);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "\"", 1, 500000), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+enum { LARGE = 2 << 20 };
+
+static void a_large_value_is_known_once_it_is_written(void **state) {
+    struct fixture *self = *state;
+    toon_key_stat stat;
+    char *text = malloc(LARGE);
+    memset(text, 'x', LARGE);
+    text[LARGE - 1] = '\n';
+    assert_ok(
+        toon_set(self->store, toon_str("k"), toon_bytes(text, LARGE), NULL));
+    free(text);
+    put(self, "last", "which is read when the store is opened");
+    spoil(self);
+    assert_int_equal(size_of(self, "k"), LARGE);
+    reopen(self);
+    assert_int_equal(toon_stat_key(self->store, toon_str("k"), &stat),
+                     TOON_CORRUPT);
+}
+
+static void and_once_it_is_compacted(void **state) {
+    struct fixture *self = *state;
+    add_lines(self, "log", 0, LARGE / LINE);
+    assert_ok(toon_compact(self->store, NULL, NULL));
+    spoil(self);
+    assert_int_equal(size_of(self, "log"), LARGE / LINE * LINE);
+    add(self, "log", "+", 1, LARGE / LINE * LINE + 1);
+}
+
 /* ------------------------------------------------- never that of another */
 
 /* So long that its size is remembered; every eighth letter is an escape. */
@@ -514,6 +552,8 @@ int main(void) {
         COUNTING_TEST(an_append_reads_no_more_of_a_longer_value),
         COUNTING_TEST(a_stat_reads_one_piece),
         COUNTING_TEST(meta_and_rename_leave_it_known),
+        APPEND_TEST(a_large_value_is_known_once_it_is_written),
+        APPEND_TEST(and_once_it_is_compacted),
         APPEND_TEST(what_a_batch_undid_is_forgotten),
         COUNTING_TEST(and_what_a_failing_disk_undid),
         APPEND_TEST(and_what_was_cleared),
