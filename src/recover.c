@@ -37,14 +37,20 @@ toon_err toon_log_install(const toon_dir *dir, uint64_t base, bool *renamed) {
 
 /* ------------------------------------------------------------------ index */
 
+/* What is covered ends with a line: reading goes on there. */
+static bool ends_line(const toon_log *log, uint64_t end) {
+    toon_slice last = toon_log_view(log, end - 1, 1);
+    return last.data != NULL && last.data[0] == '\n';
+}
+
 bool toon_index_fits(const toon_index *index, const toon_log *log) {
     const toon_index_head *head = &index->head;
-    if (head->salt != log->salt || head->covered > atomic_load(&log->written))
+    if (head->salt != log->salt || head->covered > atomic_load(&log->written) ||
+        head->covered < log->first || !ends_line(log, head->covered))
         return false;
     toon_record record;
     if (head->last_offset == 0)
-        return head->rows == 0 && head->slots == 0 &&
-               head->covered >= log->first;
+        return head->rows == 0 && head->slots == 0;
     if (head->last_offset < log->first || head->last_offset >= head->covered)
         return false;
     toon_slice view = toon_log_view(log, head->last_offset, 0);
@@ -54,18 +60,29 @@ bool toon_index_fits(const toon_index *index, const toon_log *log) {
            head->last_offset + record.size <= head->covered;
 }
 
+/* More slots of one hash than can be are no want of memory. */
+static toon_err add_slot(toon_slot_map *table, toon_slot slot) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    if (toon_slot_map_add(table, slot.hash, slot.payload))
+        return TOON_OK;
+    if (toon_slot_map_get(table, slot.hash, payloads) == SLOT_MAP_SAME_HASH_MAX)
+        return TOON_CORRUPT;
+    return toon_fail_memory();
+}
+
 static toon_err fill_from_index(toon_volume *volume, const toon_index *index) {
     const toon_index_head *head = &index->head;
     for (uint64_t i = 0; i < head->slots; i++) {
         toon_slot slot = toon_index_slot(index, i);
-        uint64_t payload = toon_payload_of_index(slot.payload, false);
-        uint64_t offset = toon_payload_offset(payload);
         if (slot.payload == 0) /* moved on while the index was written */
             continue;
+        slot.payload = toon_payload_of_index(slot.payload, false);
+        uint64_t offset = toon_payload_offset(slot.payload);
         if (offset < volume->log->first || offset >= head->covered)
             return TOON_CORRUPT;
-        if (!toon_slot_map_add(volume->table, slot.hash, payload))
-            return toon_fail_memory();
+        toon_err err = add_slot(volume->table, slot);
+        if (err != TOON_OK)
+            return err;
     }
     if (!toon_expiry_reserve(&volume->expiry, head->expiring))
         return toon_fail_memory();

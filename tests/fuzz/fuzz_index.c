@@ -88,6 +88,7 @@ static void check_recovered(const toon_dir *dir) {
     CHECK(scratch_changes() == 0);
     if (err != TOON_OK)
         return;
+    CHECK(recovery.torn_bytes == 0); /* the log is sound */
     CHECK(toon_epoch_enter());
     check_volume(volume);
     toon_epoch_leave();
