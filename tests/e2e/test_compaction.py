@@ -249,7 +249,9 @@ class Tool(harness.StoreTest):
         done = self.compact(check=False)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn(b"damaged", done.stderr)
-        self.assertEqual(harness.read_file(path), log)
+        # Opening and closing may have noted how far it is durable.
+        after = harness.read_file(path)
+        self.assertEqual(after[16 : len(log)], log[16:])
         self.assertNotIn("db.toon.compact", os.listdir(self.data))
 
     def test_an_interrupted_one_leaves_the_store_as_it_was(self):
