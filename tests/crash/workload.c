@@ -6,6 +6,7 @@
 #include "workload.h"
 
 #include "lying_disk.h"
+#include "meeting.h"
 #include "store_internal.h"
 #include "test_random.h"
 
@@ -351,6 +352,70 @@ static void reopen(workload *self) {
     (void)happened(self, "open again", err, TOON_OK);
 }
 
+/* -------------------------------------------------------------- compaction */
+
+static void compact(workload *self) {
+    toon_err err = toon_compact(self->store, NULL, NULL);
+    (void)happened(self, "compact", err, TOON_OK);
+}
+
+static void stop_compacting(workload *self) {
+    toon_compact_stop(self->store);
+}
+
+/* What goes on while a compaction does. */
+static void do_beside(workload *self) {
+    static const struct step steps[] = {
+        {12, change},  {6, batch}, {2, gather},
+        {3, sync_all}, {1, clear}, {1, stop_compacting},
+    };
+    for (uint64_t i = pick(self, 4); i > 0; i--)
+        take_step(self, steps, sizeof steps / sizeof *steps);
+}
+
+static uint64_t compactions_ended(workload *self) {
+    struct care *care = &self->store->care;
+    (void)pthread_mutex_lock(&care->lock);
+    uint64_t count = care->ended_count;
+    (void)pthread_mutex_unlock(&care->lock);
+    return count;
+}
+
+/* A compaction, and the index that is saved behind it, with changes between
+ * their calls. */
+static void compact_beside(workload *self) {
+    enum { IDLE_MAX = 5 };
+
+    toon_stats stats;
+    uint64_t ended = compactions_ended(self);
+    unsigned idle = 0;
+    toon_stat(self->store, &stats);
+    uint64_t saved = stats.checkpoints;
+    meeting_open(self->store);
+    toon_err err = toon_compact_start(self->store);
+    /* The hostile build compacts all the time. */
+    if (err != TOON_OK && err != TOON_CONFLICT)
+        complain(self, "start of a compaction", err);
+    while (err == TOON_OK && self->wrong[0] == '\0' && idle < IDLE_MAX) {
+        if (meeting_wait()) {
+            do_beside(self);
+            meeting_go_on();
+            continue;
+        }
+        toon_stat(self->store, &stats);
+        idle += compactions_ended(self) > ended;
+        if (stats.checkpoints > saved)
+            break;
+    }
+    meeting_close();
+    toon_stat(self->store, &stats);
+    if (stats.compact_result != TOON_OK &&
+        stats.compact_result != TOON_CONFLICT)
+        complain(self, "compaction beside changes", stats.compact_result);
+}
+
+/* ---------------------------------------------------------------- reading */
+
 /* What the store shows is what the model says, crash or not. */
 static void read_some(workload *self) {
     unsigned key = (unsigned)pick(self, HISTORY_KEYS);
@@ -367,8 +432,9 @@ static void read_some(workload *self) {
 
 static void step(workload *self) {
     static const struct step steps[] = {
-        {60, change}, {10, batch}, {8, gather}, {10, sync_all},
-        {1, clear},   {4, expire}, {2, reopen}, {10, read_some},
+        {60, change}, {10, batch},         {8, gather}, {10, sync_all},
+        {1, clear},   {4, expire},         {2, reopen}, {10, read_some},
+        {1, compact}, {4, compact_beside},
     };
     if (self->kind == WORKLOAD_BARE)
         set_some(self);
