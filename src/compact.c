@@ -221,6 +221,11 @@ static toon_err is_absent(toon_compaction *self,
     return TOON_OK;
 }
 
+static void take_all(toon_compaction *self, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        self->candidates[i].live = true;
+}
+
 static toon_err look_up(toon_compaction *self, size_t count) {
     toon_err err = TOON_OK;
     if (!toon_pause_begin(&self->pause))
@@ -257,18 +262,20 @@ static toon_err write_enough(toon_compaction *self) {
     return err;
 }
 
-/* The line as it is, alone in its batch, with the new log's CRC. */
-static void copy_line(toon_log *log, const struct toon_candidate *candidate) {
+/* The line as it is, with the new log's CRC. */
+static void copy_line(toon_log *log, const struct toon_candidate *candidate,
+                      bool more) {
     size_t at = log->gather.size;
     toon_buf_append_slice(&log->gather, candidate->line);
     if (!log->gather.failed)
-        toon_record_set_more(log->gather.data + at, candidate->line.size, false,
+        toon_record_set_more(log->gather.data + at, candidate->line.size, more,
                              log->salt);
 }
 
 /* A value in pieces becomes whole. */
 static toon_err encode_whole(toon_compaction *self,
-                             const struct toon_candidate *candidate) {
+                             const struct toon_candidate *candidate,
+                             bool more) {
     toon_log *log = self->into->log;
     const toon_record *record = &candidate->record;
     toon_hit hit = {.payload = toon_payload_at(candidate->offset),
@@ -295,6 +302,7 @@ static toon_err encode_whole(toon_compaction *self,
         .expires_ms = record->expires_ms,
         .mode = record->mode,
         .type = RECORD_STRING,
+        .more = more,
     };
     (void)toon_record_encode(&log->gather, &draft, log->salt);
     return TOON_OK;
@@ -305,11 +313,13 @@ static bool is_whole(char type) {
            type == RECORD_DELETED;
 }
 
+/* Of a batch of which only the live records are copied, each stands alone. */
 static toon_err encode(toon_compaction *self,
                        const struct toon_candidate *candidate) {
+    bool more = self->exact && candidate->record.more;
     if (!is_whole(candidate->record.type))
-        return encode_whole(self, candidate);
-    copy_line(self->into->log, candidate);
+        return encode_whole(self, candidate, more);
+    copy_line(self->into->log, candidate, more);
     return TOON_OK;
 }
 
@@ -389,7 +399,8 @@ static toon_err copy_one(toon_compaction *self,
         err = find_before(self, candidate, &step);
     if (err != TOON_OK)
         return err;
-    if (candidate->record.type == RECORD_DELETED && step.old_payload == 0)
+    if (candidate->record.type == RECORD_DELETED && step.old_payload == 0 &&
+        !self->exact)
         return TOON_OK; /* it was never copied */
     err = add_line(self, candidate, &step);
     return err == TOON_OK ? write_enough(self) : err;
@@ -401,7 +412,9 @@ static toon_err step_in_epoch(toon_compaction *self, uint64_t up_to) {
     uint64_t at = self->at;
     size_t count = 0;
     toon_err err = read_some(self, up_to, &at, &count);
-    if (err == TOON_OK)
+    if (err == TOON_OK && self->exact)
+        take_all(self, count);
+    else if (err == TOON_OK)
         err = look_up(self, count);
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
         if (self->candidates[i].live)
@@ -438,6 +451,24 @@ toon_err toon_compaction_sync(toon_compaction *self, uint64_t base) {
         self->unsynced = 0;
     }
     return err;
+}
+
+bool toon_compaction_is_plain(const toon_compaction *self, uint64_t up_to) {
+    const toon_log *log = self->from->log;
+    uint64_t at = self->at;
+    while (at < up_to) {
+        toon_record record;
+        toon_slice view = toon_log_view(log, at, 0);
+        if (view.data == NULL)
+            return false;
+        if (skip_mark(self, view, &at))
+            continue;
+        if (toon_record_parse(view, log->salt, &record) != RECORD_OK ||
+            !is_whole(record.type))
+            return false;
+        at += record.size;
+    }
+    return true;
 }
 
 toon_err toon_compaction_install(toon_compaction *self, toon_volume **out) {

@@ -26,6 +26,10 @@ typedef struct toon_compaction {
     uint64_t start;    /* end of `from` when it began */
     uint64_t durable;  /* those before this are in `into` for good */
     uint64_t unsynced; /* bytes of `into` since its last sync */
+    /* `into` is what `from` was at `at`. While that is so, every record that
+     * follows is copied, and batches stay whole: any prefix of them leads to a
+     * state that `from` was in. */
+    bool exact;
     struct toon_candidate *candidates; /* scratch; owned */
     toon_buf key, value;               /* scratch */
 } toon_compaction;
@@ -55,6 +59,9 @@ toon_err toon_compaction_sync(toon_compaction *self, uint64_t base);
 
 /* Writes what was copied since, without a sync. */
 toon_err toon_compaction_write(toon_compaction *self);
+
+/* Are all records before `up_to` cheap to copy: none that builds on others? */
+bool toon_compaction_is_plain(const toon_compaction *self, uint64_t up_to);
 
 /* Renames the new log into place. On TOON_OK the volume is the caller's. */
 toon_err toon_compaction_install(toon_compaction *self, toon_volume **out);

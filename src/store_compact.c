@@ -343,7 +343,10 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
             base += (uint64_t)MARGIN_ROWS << tries;
         toon_pause_end(&compaction->pause);
         atomic_store(&store->care.total, point.covered);
+        compaction->exact = false;
         err = copy_up_to(store, compaction, point.covered, pace);
+        if (err == TOON_OK)
+            err = toon_swap_settle(store, compaction, tries);
         if (err == TOON_OK)
             err = toon_compaction_sync(compaction, base);
         if (err == TOON_OK)

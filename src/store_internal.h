@@ -262,6 +262,12 @@ void toon_stat_care(toon_store *store, toon_stats *out);
 /* Writes the index of all that is synced; nobody else writes. */
 toon_err toon_checkpoint_at_close(toon_store *store);
 
+/* Copies what little was written since the last round while writers wait, so
+ * that the new log is a state of its own once it is synced; nothing if it is
+ * too much. */
+toon_err toon_swap_settle(toon_store *store, toon_compaction *compaction,
+                          unsigned tries);
+
 /*
  * The rest, and the swap; *swapped stays false with TOON_OK if there is too
  * much of it yet, and more has to be copied and synced first. `tries`: how

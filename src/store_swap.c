@@ -121,21 +121,50 @@ toon_err toon_clear(toon_store *store) {
 
 /* ------------------------------------------------------------- compaction */
 
+/* More is not copied while writers wait. */
+static bool is_little(uint64_t rest, unsigned tries) {
+    return rest <= REST_BYTES << (tries < TRIES_MAX ? tries : TRIES_MAX);
+}
+
 /* What was written to the old log since the last round, into the new one. The
  * writer lock is held: that is the pause. */
-static toon_err copy_rest_locked(toon_store *store, toon_compaction *compaction,
-                                 bool sync) {
+static toon_err copy_rest_locked(toon_store *store,
+                                 toon_compaction *compaction) {
     const toon_volume *old = atomic_load(&store->volume);
     uint64_t end = atomic_load(&old->log->written);
-    uint64_t next_row = old->log->base + atomic_load(&old->rows);
+    toon_pause pause = compaction->pause;
     toon_err err = TOON_OK;
     compaction->pause = (toon_pause){0};
     while (err == TOON_OK && compaction->at < end)
         err = toon_compaction_step(compaction, end);
-    if (err == TOON_OK && sync)
-        err = toon_compaction_sync(compaction, next_row);
-    else if (err == TOON_OK)
-        err = toon_compaction_write(compaction);
+    compaction->pause = pause;
+    return err;
+}
+
+/* Its end as for toon_write_locked(): nothing is gathered then. */
+static toon_err settle_locked(toon_store *store, toon_compaction *compaction,
+                              unsigned tries) {
+    toon_err err = toon_write_locked(store);
+    const toon_log *log = atomic_load(&store->volume)->log;
+    if (err != TOON_OK ||
+        !is_little(atomic_load(&log->written) - compaction->at, tries))
+        return err;
+    err = copy_rest_locked(store, compaction);
+    compaction->exact = err == TOON_OK;
+    return err;
+}
+
+toon_err toon_swap_settle(toon_store *store, toon_compaction *compaction,
+                          unsigned tries) {
+    const toon_pause *pause = &store->care.pause;
+    if (!toon_pause_begin(pause))
+        return TOON_CONFLICT;
+    toon_err err = toon_epoch_enter() ? TOON_OK : toon_fail_memory();
+    if (err == TOON_OK) {
+        err = settle_locked(store, compaction, tries);
+        toon_epoch_leave();
+    }
+    toon_pause_end(pause);
     return err;
 }
 
@@ -160,8 +189,15 @@ static void tell_moved_locked(toon_store *store) {
 static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
                             bool sync) {
     toon_volume *old = atomic_load(&store->volume);
+    uint64_t next_row = old->log->base + atomic_load(&old->rows);
     toon_volume *fresh;
-    toon_err err = copy_rest_locked(store, compaction, sync);
+    if (sync) /* then only the end counts */
+        compaction->exact = false;
+    toon_err err = copy_rest_locked(store, compaction);
+    if (err == TOON_OK && sync)
+        err = toon_compaction_sync(compaction, next_row);
+    else if (err == TOON_OK)
+        err = toon_compaction_write(compaction);
     if (err == TOON_OK)
         err = toon_compaction_install(compaction, &fresh);
     if (err != TOON_OK)
@@ -174,22 +210,26 @@ static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
 }
 
 /*
- * The old log must have nothing durable that the new one has not: then a power
- * cut loses no more than it did before, and nobody has to wait for a sync. No
- * row number of it may be used again either. With TOON_SYNC_ALWAYS, or if syncs keep coming in between, it is synced
- * here.
+ * Nobody shall have to wait for a sync here, if a power cut behind the rename
+ * loses no more without it than it did before. So the new log must have all
+ * that is durable in the old one, and what of it is durable must be a state of
+ * its own: then what was copied since is a tail as any other. No row number of
+ * the old log may be used again either. With TOON_SYNC_ALWAYS, or if syncs
+ * keep coming in between, it is synced here.
  */
 static bool may_swap_locked(toon_store *store,
                             const toon_compaction *compaction, unsigned tries,
                             bool *sync) {
     const toon_volume *volume = atomic_load(&store->volume);
     const toon_log *log = volume->log;
-    uint64_t rest = atomic_load(&log->written) - compaction->at;
+    uint64_t end = atomic_load(&log->written);
     uint64_t next_row = log->base + atomic_load(&volume->rows);
-    *sync = atomic_load(&log->synced) > compaction->durable ||
-            compaction->into->log->base < next_row;
-    if (rest > REST_BYTES << (tries < TRIES_MAX ? tries : TRIES_MAX))
+    if (!is_little(end - compaction->at, tries))
         return false;
+    *sync = !compaction->exact ||
+            atomic_load(&log->synced) > compaction->durable ||
+            compaction->into->log->base < next_row ||
+            !toon_compaction_is_plain(compaction, end);
     return !*sync || tries >= TRIES_MAX ||
            store->options.sync == TOON_SYNC_ALWAYS;
 }
@@ -203,11 +243,7 @@ static toon_err try_swap_locked(toon_store *store, toon_compaction *compaction,
     /* Its holder waits for the disk, and nobody else shall. */
     if (pthread_mutex_trylock(&store->sync_lock) != 0)
         return TOON_OK;
-    err = toon_epoch_enter() ? TOON_OK : toon_fail_memory();
-    if (err == TOON_OK) {
-        err = swap_locked(store, compaction, sync);
-        toon_epoch_leave();
-    }
+    err = swap_locked(store, compaction, sync);
     (void)pthread_mutex_unlock(&store->sync_lock);
     *swapped = err == TOON_OK;
     return err;
@@ -219,7 +255,11 @@ toon_err toon_swap_compacted(toon_store *store, toon_compaction *compaction,
     if (!toon_pause_begin(&compaction->pause))
         return TOON_CONFLICT;
     const toon_pause *pause = &store->care.pause;
-    toon_err err = try_swap_locked(store, compaction, tries, swapped);
+    toon_err err = toon_epoch_enter() ? TOON_OK : toon_fail_memory();
+    if (err == TOON_OK) {
+        err = try_swap_locked(store, compaction, tries, swapped);
+        toon_epoch_leave();
+    }
     toon_written written = toon_written_locked(store);
     toon_pause_end(pause);
     if (err != TOON_OK)
