@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import threading
+import time
 import unittest
 
 import redis
@@ -82,6 +83,16 @@ class FullTest(harness.StoreTest):
         with self.subTest(words[0]):
             with self.assertRaisesRegex(redis.ResponseError, NO_SPACE):
                 client.execute_command(*words)
+
+    def assert_refused_at_most_for_a_while(self, client, *words):
+        def try_it():
+            try:
+                return client.execute_command(*words)
+            except redis.ResponseError as error:
+                self.assertIn(NO_SPACE, str(error))
+            return None
+
+        harness.wait_until(try_it, "room to be made")
 
     def assert_no_space(self, call, *arguments):
         with self.assertRaises(OSError) as caught:
@@ -214,18 +225,90 @@ class SmallDisk(FullTest):
     def test_flushdb_gives_the_space_back_whatever_was_used_up(self):
         server = self.small_server(mount=True)
         there, _ = self.fill(server)
+        self.stop(server)
+        occupied = self.occupy()
+        server.start()
         with server.client() as client:
             with self.assertRaisesRegex(redis.ResponseError, NO_SPACE):
                 for name in sorted(there):
                     client.delete(name)
             self.assertTrue(client.flushdb())
             self.assertEqual(client.dbsize(), 0)
+            os.unlink(occupied)
             client.set("key", b"x" * MB)
         path = os.path.join(server.mount, "file")
         harness.write_file(path, b"y" * MB)
         self.assertEqual(harness.read_file(path), b"y" * MB)
         there, _ = self.fill(server)
         self.assertGreater(len(there) * 10000, DISK_MB * MB // 2)
+        self.stop(server)
+
+    def test_what_was_removed_makes_room_by_itself(self):
+        server = self.small_server()
+        there, _ = self.fill(server)
+        with server.client() as client:
+            self.remove_some(client, there, len(there) * 9 // 10)
+            self.assert_refused_at_most_for_a_while(client, "SET", "big", b"x" * MB)
+            there["big"] = b"x" * MB
+            self.assertGreater(client.info("toonstore")["compactions"], 0)
+        self.assert_there(server, there)
+        more, _ = self.fill(server)
+        there.update(more)
+        self.assertGreater(len(there) * 10000, DISK_MB * MB // 2)
+        self.assert_there(server, there)
+        self.stop(server)
+        self.check(server)
+
+    def test_overwriting_goes_on_for_longer_than_the_disk(self):
+        server = self.small_server()
+        there = {}
+        with server.client() as client:
+            for number in range(5 * DISK_MB * MB // 10000):
+                name = "key%d" % (number % 100)
+                value = text_of(name, 10000) + b"%d" % number
+                self.assert_refused_at_most_for_a_while(client, "SET", name, value)
+                there[name] = value
+        self.assert_there(server, there)
+        server.kill()
+        self.check(server)
+        server.start()
+        self.assert_there(server, there)
+
+    def test_killed_while_room_is_made_nothing_is_lost(self):
+        server = self.small_server("--compact-rate", "8mb")
+        there, _ = self.fill(server)
+        with server.client() as client:
+            self.remove_some(client, there, len(there) * 6 // 10)
+        for life in range(6):
+            with server.client() as client:
+                with self.assertRaisesRegex(redis.ResponseError, NO_SPACE):
+                    for number in range(10**6):
+                        name = "life%d:%d" % (life, number)
+                        client.set(name, text_of(name, 10000))
+                        there[name] = text_of(name, 10000)
+            time.sleep(life * 0.01)
+            server.kill()
+            self.check(server)
+            server.start()
+            self.assert_there(server, there)
+
+    def test_a_compaction_without_room_leaves_all_as_it_was(self):
+        server = self.small_server()
+        there, _ = self.fill(server)
+        with server.client() as client:
+            client.bgrewriteaof()
+
+            def ended():
+                info = client.info("everything")
+                return not info["aof_rewrite_in_progress"] and info
+
+            info = harness.wait_until(ended, "the compaction to end")
+            self.assertEqual(info["aof_last_bgrewrite_status"], "err")
+            self.assertIn(NO_SPACE, info["compact_last_result"])
+            self.assertEqual(info["read_only"], 0)
+            self.remove_some(client, there, 20)
+        self.assertNotIn("db.toon.compact", os.listdir(server.data))
+        self.assert_there(server, there)
         self.stop(server)
 
     def test_killed_on_a_full_disk_it_opens_and_goes_on_serving(self):
@@ -318,7 +401,8 @@ class StoreMax(FullTest):
             self.assert_refused(client, "SET", "more", "x" * 20000)
             self.remove_some(client, there, len(there))
             self.assertEqual(client.dbsize(), 0)
-            self.assertTrue(client.flushdb())
+            client.bgrewriteaof()
+            self.assert_refused_at_most_for_a_while(client, "SET", "k", "x" * 20000)
         harness.write_file(path, b"y" * 20000)
         self.stop(server)
 

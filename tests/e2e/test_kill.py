@@ -236,7 +236,9 @@ class Killing:
 
     def rewrite(self, connection):
         started = time.monotonic()
-        connection.ask("BGREWRITEAOF")
+        said = connection.ask("BGREWRITEAOF")
+        if said[:1] != b"+" and b"in progress" not in said:
+            raise Failed("BGREWRITEAOF: %r" % said)
         with self.server.client() as client:
             harness.wait_until(
                 lambda: not client.info("persistence")["aof_rewrite_in_progress"],
