@@ -388,15 +388,16 @@ static toon_err compact_once(toon_store *store) {
     return err;
 }
 
-/* Not again at once for the same reason. */
-static void note_failure(toon_store *store, toon_err err) {
+/* Not again at once for the same reason: `dead` was the garbage when it began,
+ * for what was removed since may be all that was lacking. */
+static void note_failure(toon_store *store, toon_err err, uint64_t dead) {
     struct care *care = &store->care;
     struct extent extent = {0};
     if (err == TOON_CONFLICT || !look_at_extent(store, &extent))
         return;
     uint64_t more = extent.log / 4;
     care->retry_log = extent.log + (more > LOG_MIN ? more : LOG_MIN);
-    care->retry_dead = garbage_of(&extent) + extent.log / 64 + 4096;
+    care->retry_dead = dead + extent.log / 64 + 4096;
     say(store, TOON_WARNING);
 }
 
@@ -436,7 +437,9 @@ static void end_compaction(struct care *care, toon_err err, int64_t took_ms) {
 static void compact(toon_store *store) {
     struct care *care = &store->care;
     int64_t began_ns = monotonic_ns();
+    struct extent before = {0};
     begin_compaction(care);
+    (void)look_at_extent(store, &before);
     toon_err err = try_to_compact(store);
     if (err == TOON_OK) {
         toon_epoch_drain(); /* gives the old log's space back now */
@@ -446,7 +449,7 @@ static void compact(toon_store *store) {
         care->retry_dead = 0;
         care->checkpoint_at = 1; /* the new log has no index yet */
     } else {
-        note_failure(store, err);
+        note_failure(store, err, garbage_of(&before));
     }
     end_compaction(care, err, (monotonic_ns() - began_ns) / 1000000);
 }
