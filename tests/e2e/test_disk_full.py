@@ -401,7 +401,6 @@ class StoreMax(FullTest):
             self.assert_refused(client, "SET", "more", "x" * 20000)
             self.remove_some(client, there, len(there))
             self.assertEqual(client.dbsize(), 0)
-            client.bgrewriteaof()
             self.assert_refused_at_most_for_a_while(client, "SET", "k", "x" * 20000)
         harness.write_file(path, b"y" * 20000)
         self.stop(server)
