@@ -35,24 +35,6 @@ void cmd_flush(call *c) {
         reply_ok(c->out);
 }
 
-void cmd_save(call *c) {
-    toon_err err = turn_settle(c->server);
-
-    if (err == TOON_OK)
-        err = toon_sync(c->server->store);
-    if (err != TOON_OK)
-        call_fail(c, err);
-    else
-        reply_ok(c->out);
-}
-
-void cmd_lastsave(call *c) {
-    toon_stats stats;
-
-    toon_stat(c->server->store, &stats);
-    reply_integer(c->out, stats.last_sync_ms / 1000);
-}
-
 void cmd_time(call *c) {
     struct timespec now = {0};
 

@@ -125,9 +125,10 @@ size_t command_next_key(const command *cmd, size_t argc, size_t *at);
 
 /* clang-format off */
 #define COMMAND_HANDLERS(X)                                                    \
-    X(append) X(auth) X(bgrewriteaof) X(client_getname) X(client_help)         \
-    X(client_id) X(client_info) X(client_kill) X(client_list) X(client_no_evict)            \
-    X(client_no_touch) X(client_reply) X(client_setinfo) X(client_setname)     \
+    X(append) X(auth) X(bgrewriteaof) X(bgsave) X(client_getname)              \
+    X(client_help) X(client_id) X(client_info) X(client_kill) X(client_list)   \
+    X(client_no_evict) X(client_no_touch) X(client_reply) X(client_setinfo)    \
+    X(client_setname)                                                          \
     X(command) X(command_count) X(command_docs) X(command_getkeys)             \
     X(command_getkeysandflags) X(command_help) X(command_info)                 \
     X(command_list) X(config_get) X(config_help) X(config_resetstat)           \

@@ -37,6 +37,8 @@ typedef struct config {
     int64_t maxclients;
     int64_t databases;
     char *dir;
+    char *backup_dir;    /* "": `backup` in dir */
+    int64_t backup_keep; /* 0: all */
     int64_t appendfsync; /* a toon_sync_policy */
     int64_t appendonly;
     char *save;

@@ -18,6 +18,7 @@ typedef struct figures {
     const server *s;
     toon_stats now;  /* of the store */
     toon_stats base; /* at CONFIG RESETSTAT */
+    backup_figures saves;
     int64_t up_s;
     struct utsname os;
     uint64_t rss_bytes, own_bytes, memory_bytes;
@@ -217,18 +218,25 @@ static void persistence_rewrite(text *t, const figures *f) {
     number(t, "aof_rewrites", now->compactions);
 }
 
+static void persistence_backup(text *t, const figures *f) {
+    const backup_figures *saves = &f->saves;
+
+    number(t, "rdb_changes_since_last_save", f->now.changes - saves->changes);
+    number(t, "rdb_bgsave_in_progress", saves->runs);
+    line(t, "rdb_last_save_time:%lld", (long long)saves->saved_s);
+    line(t, "rdb_last_bgsave_status:%s", saves->failed ? "err" : "ok");
+    line(t, "rdb_last_bgsave_time_sec:%lld", (long long)saves->took_s);
+    line(t, "rdb_current_bgsave_time_sec:%lld", (long long)saves->takes_s);
+    number(t, "rdb_saves", saves->count);
+}
+
 static void section_persistence(text *t, const figures *f) {
     bool sound = f->now.failure == TOON_OK;
     const char *status = sound ? "ok" : "err";
 
     number(t, "loading", 0);
     number(t, "async_loading", 0);
-    number(t, "rdb_changes_since_last_save", f->now.unsynced_bytes > 0);
-    number(t, "rdb_bgsave_in_progress", 0);
-    line(t, "rdb_last_save_time:%lld", (long long)f->now.last_sync_ms / 1000);
-    line(t, "rdb_last_bgsave_status:%s", status);
-    line(t, "rdb_last_bgsave_time_sec:-1");
-    line(t, "rdb_current_bgsave_time_sec:-1");
+    persistence_backup(t, f);
     number(t, "aof_enabled", 1);
     persistence_rewrite(t, f);
     line(t, "aof_last_write_status:%s", status);
@@ -254,6 +262,9 @@ static void section_toonstore(text *t, const figures *f) {
     number(t, "log_syncs", now->syncs);
     number(t, "indexed_bytes", now->indexed_bytes);
     number(t, "checkpoints", now->checkpoints);
+    line(t, "backup_last:%s", f->saves.path);
+    number(t, "backup_done", f->saves.runs ? f->saves.done : 0);
+    number(t, "backup_total", f->saves.runs ? f->saves.total : 0);
     number(t, "compacting", now->compacting);
     number(t, "compact_done", now->compact_done);
     number(t, "compact_total", now->compact_total);
@@ -393,6 +404,7 @@ void info_write(call *c) {
     text t = {0};
 
     toon_stat(s->store, &f.now);
+    backup_stat(&s->backup, &f.saves);
     compaction_sample(s, &f.now);
     uname(&f.os);
     f.up_s = (monotonic_ms() - s->started_ms) / 1000;

@@ -216,6 +216,14 @@ static void start_handles(loop *l) {
     }
 }
 
+/* A killed server could not. */
+static void clean_backups(const server *s) {
+    char dir[PATH_MAX];
+
+    server_backup_dir(s, dir);
+    backup_clean(dir);
+}
+
 server *server_new(toon_store *store, config *cfg, char *error) {
     loop *l = calloc(1, sizeof *l);
     char *input = malloc(INPUT_BYTES);
@@ -238,6 +246,7 @@ server *server_new(toon_store *store, config *cfg, char *error) {
         return NULL;
     }
     raise_file_limit(s);
+    clean_backups(s);
     if (s->config.databases > 1)
         server_log(s, LOG_LEVEL_WARNING, "there is one database yet, not %lld",
                    (long long)s->config.databases);
@@ -278,6 +287,7 @@ void server_run(server *s) {
     server_log(s, LOG_LEVEL_NOTICE, "ready to accept connections on %s",
                addresses);
     uv_run(&l->uv, UV_RUN_DEFAULT);
+    backup_stop(&s->backup);
     if (l->has_watched && !uv_is_closing((uv_handle_t *)&l->watched))
         uv_close((uv_handle_t *)&l->watched, NULL);
 }

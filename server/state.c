@@ -51,6 +51,7 @@ void server_init(server *s, toon_store *store, config *cfg) {
     *cfg = (config){0};
     command_index_init(&s->commands);
     make_run_id(s->run_id);
+    backup_init(&s->backup, store, server_backup_note, s);
     s->started_ms = monotonic_ms();
     s->started_wall_ms = wall_ms();
     toon_stat(store, &now);
@@ -59,6 +60,7 @@ void server_init(server *s, toon_store *store, config *cfg) {
 }
 
 void server_free(server *s) {
+    backup_free(&s->backup);
     if (s->log_fd > STDERR_FILENO)
         close(s->log_fd);
     config_free(&s->config);

@@ -7,6 +7,7 @@
 #ifndef TOON_STATE_H
 #define TOON_STATE_H
 
+#include "backup.h"
 #include "command.h"
 #include "config.h"
 #include "reply.h"
@@ -107,6 +108,7 @@ struct server {
     uint64_t random_cursor; /* of RANDOMKEY */
     rate commands_rate, input_rate, output_rate;
     compaction_watch compaction;
+    backup backup;
     int64_t started_ms; /* monotonic */
     int64_t started_wall_ms;
     char run_id[41];
@@ -180,6 +182,11 @@ toon_err turn_settle(server *s);
 
 /* cmd_compact.c: looks whether a compaction runs; called now and then. */
 void compaction_sample(server *s, const toon_stats *now);
+
+/* cmd_save.c: where BGSAVE puts its copies; and a line of theirs for the log.
+ */
+void server_backup_dir(const server *s, char path[PATH_MAX]);
+void server_backup_note(void *arg, bool failed, const char *line);
 
 /* Gives the store what the configuration says of compaction. */
 void compaction_tune(server *s);

@@ -70,7 +70,7 @@ static const command commands[] = {
      "is no damage. On a terminal a progress bar shows how far it is.\n\n"
      "Examples:\n"
      "  tst check ./data\n"
-     "  tst check --quiet ./data && cp -a ./data /backup/\n"},
+     "  tst check --quiet ./data && echo sound\n"},
     {"compact", "", "qj", 0, 0, tst_compact,
      "give back the space of what was overwritten",
      "Writes what is live to a new log, which then takes the old one's place.\n"
@@ -81,6 +81,18 @@ static const command commands[] = {
      "Examples:\n"
      "  tst compact ./data\n"
      "  tst compact --json ./data | jq .bytes_gained\n"},
+    {"copy", "DEST", "qj", 1, 1, tst_copy,
+     "make a copy, also of a store in use",
+     "DIR is copied as it stands, batches whole, to directory DEST, which is\n"
+     "made and must have no store in it. A server may go on writing to DIR.\n"
+     "The copy is durable when the command ends; until then it has no\n"
+     "db.toon, and one that fails or is interrupted is removed. Its bytes\n"
+     "are those of DIR: `tst check DEST` tells whether they are sound. On a\n"
+     "terminal a progress bar shows how far it is. A server makes copies\n"
+     "itself, by `redis-cli BGSAVE`.\n\n"
+     "Examples:\n"
+     "  tst copy ./data /backup/monday && tst check --quiet /backup/monday\n"
+     "  tst copy --json ./data ./copy | jq .bytes\n"},
     {"dump", "[PREFIX|GLOB]", "", 0, 1, tst_dump, "write all keys as JSON",
      "One line for each live key, in byte order:\n"
      "  "
@@ -219,9 +231,9 @@ static void put_option_help(const command *it) {
 }
 
 static void put_exit_codes(void) {
-    (void)puts("Exit status: 0 done; 1 no such key, nothing set, or damage "
-               "was found;\n"
-               "2 wrong usage; 3 another process holds the store; 4 any "
+    (void)puts("Exit status: 0 done; 1 no such key, nothing set or copied, or "
+               "damage was\n"
+               "found; 2 wrong usage; 3 another process holds the store; 4 any "
                "other failure.");
 }
 
@@ -319,6 +331,14 @@ static int usage_error(const command *it, const char *what) {
     return TST_USAGE;
 }
 
+/* `words` as in the usage line; the first is it. */
+static int missing_word(const command *it, const char *words) {
+    char what[64];
+    (void)snprintf(what, sizeof what, "%.*s is missing",
+                   (int)strcspn(words, " ."), words);
+    return usage_error(it, what);
+}
+
 /* `word` is the option, but for a letter within a group of them. */
 static int option_error(const command *it, int letter, const char *word) {
     const char group[] = {'-', (char)optopt, '\0'};
@@ -350,8 +370,7 @@ static int parse(const command *it, int argc, char **argv, tst_args *args) {
     }
     args->word_count = argc - optind - 1;
     if (args->word_count < it->words_min) {
-        return usage_error(it, args->word_count < 0 ? "DIR is missing"
-                                                    : "KEY is missing");
+        return missing_word(it, args->word_count < 0 ? "DIR" : it->words);
     }
     if (args->word_count > it->words_max) {
         return usage_error(it, "too many words");

@@ -37,6 +37,7 @@ int tst_ls(const tst_args *args);
 int tst_stat(const tst_args *args);
 int tst_check(const tst_args *args);
 int tst_compact(const tst_args *args);
+int tst_copy(const tst_args *args);
 int tst_dump(const tst_args *args);
 
 /* Opens the store; flags as in toon_options. An exit code. */

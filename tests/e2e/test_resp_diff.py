@@ -211,7 +211,7 @@ SCRIPTS = {
         HELLO x|HELLO 1|HELLO 4|HELLO 2 FOO|HELLO 2 SETNAME|HELLO 2 SETNAME "a b"
         HELLO 2 AUTH a|HELLO 2 AUTH a b|RESET|RESET x|WAIT 0 0|WAIT x 0|WAIT 0 x
         WAIT 0 -1|WAIT|SHUTDOWN x|SHUTDOWN ABORT|SHUTDOWN SAVE NOSAVE
-        SHUTDOWN ABORT NOW|LASTSAVE x|TIME x|SAVE x|BGREWRITEAOF x|COMMAND FOO|CONFIG|CONFIG FOO
+        SHUTDOWN ABORT NOW|LASTSAVE x|TIME x|SAVE x|BGSAVE x|BGSAVE SCHEDULE x|BGREWRITEAOF x|COMMAND FOO|CONFIG|CONFIG FOO
     """,
     "configuration": r"""
         CONFIG GET save|CONFIG GET|CONFIG GET nosuch
@@ -246,7 +246,7 @@ SCRIPTS = {
         COMMAND INFO info save lastsave shutdown time getex getrange substr setrange
         COMMAND INFO setex psetex msetnx incrbyfloat renamenx copy touch randomkey
         COMMAND INFO expireat pexpireat expiretime pexpiretime reset auth wait
-        COMMAND INFO bgrewriteaof unlink exists client|id client|kill client|list client|getname
+        COMMAND INFO bgrewriteaof bgsave unlink exists client|id client|kill client|list client|getname
         COMMAND INFO client|info client|reply client|setname client|no-evict
         COMMAND INFO config|get config|set config|resetstat memory|usage
         COMMAND INFO object|encoding object|refcount command|docs command|list
