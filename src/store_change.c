@@ -60,6 +60,32 @@ static toon_err find_target(toon_store *store, toon_slice key, toon_look look,
     return TOON_OK;
 }
 
+/*
+ * The same for a change that needs no more of the record than its numbers: of
+ * a key that is cached they are known, and its line, which has long left the
+ * processor's caches, is not read.
+ */
+static toon_err find_numbers(toon_store *store, toon_slice key,
+                             struct target *out) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    const toon_volume *volume = atomic_load(&store->volume);
+    uint64_t hash = toon_key_hash(key, store->seed);
+    const toon_blob *blob = toon_cached(store, key, hash, false);
+    if (blob == NULL)
+        return find_target(store, key, TOON_LOOK_META, out);
+    *out = (struct target){.key = key, .hash = hash};
+    out->hit.payload = blob->place;
+    out->hit.record.expires_ms = blob->meta.expires_ms;
+    out->hit.record.mode = blob->meta.mode;
+    out->present = !toon_has_expired(blob->meta.expires_ms);
+    size_t count = toon_slot_map_get(volume->table, hash, payloads);
+    for (size_t i = 0; i < count; i++) {
+        if (payloads[i] == blob->place)
+            return TOON_OK;
+    }
+    return find_target(store, key, TOON_LOOK_META, out);
+}
+
 static uint64_t version_of(toon_store *store, const struct target *target) {
     if (!target->present)
         return 0;
@@ -175,8 +201,9 @@ static toon_err write_value(toon_store *store, const struct target *target,
 static toon_err set_locked(toon_store *store, toon_slice key, toon_slice value,
                            const toon_set_options *options, toon_value *old) {
     struct target target;
-    toon_look look = options->old ? TOON_LOOK_WHOLE : TOON_LOOK_META;
-    toon_err err = find_target(store, key, look, &target);
+    toon_err err = options->old != NULL
+                       ? find_target(store, key, TOON_LOOK_WHOLE, &target)
+                       : find_numbers(store, key, &target);
     if (err != TOON_OK)
         return err;
     err = check_conditions(store, &target, options);
@@ -424,8 +451,8 @@ static toon_err delete_locked(toon_store *store, toon_slice key,
                               uint64_t if_version, bool wants_old,
                               toon_value *old) {
     struct target target;
-    toon_look look = wants_old ? TOON_LOOK_WHOLE : TOON_LOOK_META;
-    toon_err err = find_target(store, key, look, &target);
+    toon_err err = wants_old ? find_target(store, key, TOON_LOOK_WHOLE, &target)
+                             : find_numbers(store, key, &target);
     if (err != TOON_OK)
         return err;
     if (!target.present)

@@ -303,6 +303,68 @@ static void a_set_keeps_the_mode_but_not_a_symlink(void **state) {
     assert_int_equal(stat.meta.mode, 0);
 }
 
+static uint64_t keys_expiring(struct fixture *self) {
+    toon_stats stats;
+    toon_stat(self->store, &stats);
+    return stats.keys_expiring;
+}
+
+/* Also of a key of which the cache knows all that a SET needs. */
+static void a_set_keeps_the_expiry_only_if_asked(void **state) {
+    struct fixture *self = *state;
+    for (int cached = 0; cached < 2; cached++) {
+        int64_t expires_ms = now_ms() + 100000;
+        toon_key_stat stat;
+        toon_set_options options = {.expires_ms = expires_ms};
+        self->options.cache_policy =
+            cached ? TOON_CACHE_S3FIFO : TOON_CACHE_NONE;
+        reopen(self);
+        assert_ok(
+            toon_set(self->store, toon_str("k"), toon_str("1"), &options));
+        assert_value(self, "k", "1");
+        options = (toon_set_options){.flags = TOON_SET_KEEP_EXPIRY};
+        assert_ok(
+            toon_set(self->store, toon_str("k"), toon_str("2"), &options));
+        assert_ok(toon_stat_key(self->store, toon_str("k"), &stat));
+        assert_int_equal(stat.meta.expires_ms, expires_ms);
+        assert_int_equal(keys_expiring(self), 1);
+        put(self, "k", "3");
+        assert_ok(toon_stat_key(self->store, toon_str("k"), &stat));
+        assert_int_equal(stat.meta.expires_ms, 0);
+        assert_int_equal(keys_expiring(self), 0);
+    }
+}
+
+static void an_expired_key_is_absent_for_a_set(void **state) {
+    struct fixture *self = *state;
+    for (int cached = 0; cached < 2; cached++) {
+        toon_key_stat stat;
+        toon_set_options options = {
+            .expires_ms = now_ms() + 2, .flags = TOON_SET_MODE, .mode = 0700};
+        self->options.cache_policy =
+            cached ? TOON_CACHE_S3FIFO : TOON_CACHE_NONE;
+        reopen(self);
+        assert_ok(
+            toon_set(self->store, toon_str("k"), toon_str("1"), &options));
+        while (now_ms() <= options.expires_ms)
+            continue;
+        options = (toon_set_options){.flags = TOON_SET_IF_PRESENT};
+        assert_int_equal(
+            toon_set(self->store, toon_str("k"), toon_str("2"), &options),
+            TOON_NOT_FOUND);
+        assert_int_equal(toon_delete(self->store, toon_str("k"), 0, NULL),
+                         TOON_NOT_FOUND);
+        options.flags = TOON_SET_IF_ABSENT;
+        assert_ok(
+            toon_set(self->store, toon_str("k"), toon_str("3"), &options));
+        assert_ok(toon_stat_key(self->store, toon_str("k"), &stat));
+        assert_int_equal(stat.meta.mode, 0);
+        assert_int_equal(stat.meta.expires_ms, 0);
+        assert_ok(toon_delete(self->store, toon_str("k"), 0, NULL));
+        assert_int_equal(keys_expiring(self), 0);
+    }
+}
+
 /* ------------------------------------------------------------------ rename */
 
 static void rename_carries_value_time_expiry_and_mode(void **state) {
@@ -989,6 +1051,8 @@ int main(void) {
         STORE_TEST(expired_keys_are_absent_and_then_removed),
         STORE_TEST(meta_changes_keep_the_value),
         STORE_TEST(a_set_keeps_the_mode_but_not_a_symlink),
+        STORE_TEST(a_set_keeps_the_expiry_only_if_asked),
+        STORE_TEST(an_expired_key_is_absent_for_a_set),
         STORE_TEST(rename_carries_value_time_expiry_and_mode),
         STORE_TEST(exchange_swaps_and_appends_go_on),
         STORE_TEST(rows_are_numbered_and_never_used_twice),
