@@ -26,7 +26,7 @@ enum { RECORDS_AT_ONCE = 256 };
 #ifdef TOON_HOSTILE
 #define STEP_BYTES  ((uint64_t)300)
 #define WRITE_BYTES ((size_t)100)
-#define SYNC_BYTES  ((uint64_t)1000)
+#define SYNC_BYTES  ((uint64_t)64 << 10)
 #else
 #define STEP_BYTES  ((uint64_t)256 << 10)
 #define WRITE_BYTES ((size_t)1 << 20)

@@ -229,7 +229,8 @@ toon_err toon_replay_record(toon_volume *volume, const toon_record *record,
     if (err != TOON_OK)
         return err;
     step.old_payload = old.payload;
-    if (old.payload != 0 && !old.damaged)
+    /* An index that was written beside changes may lack the expiry. */
+    if (toon_payload_expires(old.payload) && !old.damaged)
         step.old_expires_ms = old.record.expires_ms;
     toon_hit_free(&old);
     if (record->type != RECORD_DELETED) {

@@ -72,22 +72,54 @@ bool toon_in_own_batch(const toon_store *store) {
     return atomic_load(&store->batch_thread) == &this_thread.self;
 }
 
-static void lock_writer(toon_store *store) {
-    if (!toon_in_own_batch(store))
-        (void)pthread_mutex_lock(&store->writer_lock);
+/* ------------------------------------------------------- the writer lock */
+
+/* Who has waited so long closes the gate. */
+enum { PATIENCE_MS = 1 };
+
+/*
+ * A mutex is not fair: who gives it back and wants it again has it before
+ * those who sleep have woken. So one who has been passed over for long closes
+ * the gate, at which all others wait until he had his turn.
+ */
+static void lock_contended(toon_store *store) {
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)PATIENCE_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    if (pthread_mutex_timedlock(&store->writer_lock, &until) == 0)
+        return;
+    (void)pthread_mutex_lock(&store->gate);
+    atomic_store(&store->gate_closed, true);
+    (void)pthread_mutex_lock(&store->writer_lock);
+    atomic_store(&store->gate_closed, false);
+    (void)pthread_mutex_unlock(&store->gate);
 }
 
-static void unlock_writer(toon_store *store) {
-    if (!toon_in_own_batch(store))
-        (void)pthread_mutex_unlock(&store->writer_lock);
+void toon_lock_writer(toon_store *store) {
+    if (atomic_load_explicit(&store->gate_closed, memory_order_relaxed)) {
+        (void)pthread_mutex_lock(&store->gate);
+        (void)pthread_mutex_unlock(&store->gate);
+    }
+    if (pthread_mutex_trylock(&store->writer_lock) != 0)
+        lock_contended(store);
+}
+
+void toon_unlock_writer(toon_store *store) {
+    (void)pthread_mutex_unlock(&store->writer_lock);
 }
 
 void toon_lock_gathered(toon_store *store) {
-    lock_writer(store);
+    if (!toon_in_own_batch(store))
+        toon_lock_writer(store);
 }
 
 void toon_unlock_gathered(toon_store *store) {
-    unlock_writer(store);
+    if (!toon_in_own_batch(store))
+        toon_unlock_writer(store);
 }
 
 static toon_log *current_log(toon_store *store) {
@@ -398,11 +430,11 @@ static void write_mark_locked(toon_store *store) {
 }
 
 bool toon_wants_sync(toon_store *store) {
-    lock_writer(store);
+    toon_lock_gathered(store);
     const toon_log *log = current_log(store);
     bool wants =
         log->gather.size > 0 || atomic_load(&log->synced) < log->records_end;
-    unlock_writer(store);
+    toon_unlock_gathered(store);
     return wants;
 }
 
@@ -410,25 +442,25 @@ toon_err toon_sync(toon_store *store) {
     if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
         return TOON_OK;
     bool batch = toon_in_own_batch(store);
-    lock_writer(store);
+    toon_lock_gathered(store);
     toon_err err = batch ? TOON_OK : toon_write_locked(store);
     toon_written written = toon_written_locked(store);
-    unlock_writer(store);
+    toon_unlock_gathered(store);
     if (!batch) /* a watcher may wait for the batch */
         toon_notify(store);
     if (err == TOON_OK)
         err = toon_sync_up_to(store, written);
     if (err != TOON_OK || batch)
         return err;
-    lock_writer(store);
+    toon_lock_gathered(store);
     write_mark_locked(store);
-    unlock_writer(store);
+    toon_unlock_gathered(store);
     return TOON_OK;
 }
 
 toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
     bool batch = toon_in_own_batch(store);
-    lock_writer(store);
+    toon_lock_writer(store);
     if (!batch && toon_epoch_enter()) { /* undoing reads the table */
         (void)toon_write_locked(store);
         toon_epoch_leave();
@@ -437,7 +469,7 @@ toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
     toon_log *log = toon_log_share(volume->log);
     *end = atomic_load(&log->written);
     *rows = atomic_load(&volume->rows) - store->step_count;
-    unlock_writer(store);
+    toon_unlock_writer(store);
     if (!batch)
         toon_notify(store);
     return log;
@@ -446,20 +478,20 @@ toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
 /* ---------------------------------------------------------------- changes */
 
 toon_err toon_change_begin(toon_store *store) {
-    lock_writer(store);
+    toon_lock_gathered(store);
     toon_err err = TOON_OK;
     if (atomic_load(&store->read_only))
         err = toon_refuse_read_only(store);
     else if (!toon_epoch_enter())
         err = toon_fail_memory();
     if (err != TOON_OK)
-        unlock_writer(store);
+        toon_unlock_gathered(store);
     return err;
 }
 
 /* Unlocks, tells, and holds the writer back if the log outgrows its space. */
 static void after_write(toon_store *store, toon_written written, size_t bytes) {
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
     toon_epoch_leave();
     toon_notify(store);
     toon_hold_back(store, written, bytes);
@@ -474,7 +506,7 @@ toon_err toon_change_end(toon_store *store, toon_err err) {
     size_t bytes = log->gather.size;
     bool gathers = find_gathering(store) != NULL;
     if (gathers && bytes <= GATHER_MAX) {
-        (void)pthread_mutex_unlock(&store->writer_lock);
+        toon_unlock_writer(store);
         toon_epoch_leave();
         return err;
     }
@@ -657,9 +689,9 @@ void toon_group_cancel_locked(toon_store *store, const toon_group *group) {
 toon_err toon_batch_begin(toon_store *store) {
     if (toon_in_own_batch(store))
         return toon_fail_plain(TOON_INVALID, "batches do not nest");
-    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_lock_writer(store);
     if (atomic_load(&store->read_only)) {
-        (void)pthread_mutex_unlock(&store->writer_lock);
+        toon_unlock_writer(store);
         return toon_refuse_read_only(store);
     }
     begin_batch_locked(store);
@@ -684,15 +716,15 @@ void toon_batch_cancel(toon_store *store) {
     cancel_batch_locked(store);
     if (entered)
         toon_epoch_leave();
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
 }
 
 /* The number of whole batches so far; waits while one is being applied. */
 static uint64_t whole_batches(toon_store *store) {
     uint64_t seen = atomic_load(&store->batches);
     while ((seen & 1) != 0) {
-        (void)pthread_mutex_lock(&store->writer_lock);
-        (void)pthread_mutex_unlock(&store->writer_lock);
+        toon_lock_writer(store);
+        toon_unlock_writer(store);
         seen = atomic_load(&store->batches);
     }
     return seen;
@@ -711,11 +743,11 @@ void toon_read_together(toon_store *store, toon_read_fn *fn, void *arg) {
         if (atomic_load(&store->batches) == seen)
             return;
     }
-    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_lock_writer(store);
     atomic_store(&store->batch_thread, &this_thread.self);
     fn(arg);
     atomic_store(&store->batch_thread, NULL);
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
 }
 
 /* -------------------------------------------------------------- gathering */
@@ -742,9 +774,9 @@ toon_err toon_gather_end(toon_store *store) {
     gathering->store = NULL;
     if (!was.changed)
         return TOON_OK;
-    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_lock_writer(store);
     if (!toon_epoch_enter()) { /* undoing reads the table */
-        (void)pthread_mutex_unlock(&store->writer_lock);
+        toon_unlock_writer(store);
         return toon_fail_memory();
     }
     size_t bytes = current_log(store)->gather.size;
@@ -787,6 +819,7 @@ void toon_stat(toon_store *store, toon_stats *out) {
     toon_log *log = volume->log;
     uint64_t written = atomic_load(&log->written);
     uint64_t synced = atomic_load(&log->synced);
+    uint64_t live = atomic_load(&volume->live_bytes);
     *out = (toon_stats){
         .keys = toon_slot_map_count(volume->table),
         .keys_expiring = atomic_load(&volume->expiring),
@@ -794,7 +827,7 @@ void toon_stat(toon_store *store, toon_stats *out) {
         .rows = atomic_load(&volume->rows),
         .row_base = log->base,
         .log_bytes = written,
-        .live_bytes = atomic_load(&volume->live_bytes),
+        .live_bytes = live < written ? live : written,
         .unsynced_bytes = written > synced ? written - synced : 0,
         .torn_bytes = atomic_load(&store->torn_bytes),
         .changes = atomic_load(&store->changes),

@@ -136,19 +136,19 @@ static bool checkpoint_is_due(toon_store *store) {
 
 static bool begin_pause(void *arg) {
     toon_store *store = arg;
-    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_lock_writer(store);
     if (store->swaps == store->care.swaps && !atomic_load(&store->read_only) &&
         !atomic_load(&store->care.cancel)) {
         (void)toon_write_locked(store); /* written or undone: nothing gathers */
         return true;
     }
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
     return false;
 }
 
 static void end_pause(void *arg) {
     toon_store *store = arg;
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
     toon_notify(store);
 }
 
@@ -162,10 +162,10 @@ static bool sync_all(void *arg) {
 
 /* The volume that is the store's now; work on it is given up when it goes. */
 static toon_volume *begin_work(toon_store *store) {
-    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_lock_writer(store);
     store->care.swaps = store->swaps;
     toon_volume *volume = atomic_load(&store->volume);
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
     return volume;
 }
 
@@ -360,11 +360,11 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
 /* A full disk: what the log has reserved is room for the copy, but for some
  * deletions. */
 static void give_room(toon_store *store) {
-    (void)pthread_mutex_lock(&store->writer_lock);
+    toon_lock_writer(store);
     toon_log_trim(atomic_load(&store->volume)->log);
     toon_log_reserve(atomic_load(&store->volume)->log, TOON_LOG_RESERVE);
     atomic_store(&store->care.making_room, true);
-    (void)pthread_mutex_unlock(&store->writer_lock);
+    toon_unlock_writer(store);
 }
 
 static toon_err compact_once(toon_store *store) {

@@ -5,6 +5,7 @@
  * what a change or a read is.
  *
  * Locks, in the order in which they may be taken:
+ *   gate     only to wait for `writer` before others may
  *   writer   one change (or batch) at a time; steps, events, gather buffer
  *   order    the ordered index; writers of it hold `writer` too
  *   sync     one fdatasync at a time; swapping the log
@@ -78,7 +79,8 @@ struct toon_store {
     _Atomic uint64_t version_base;
     toon_cache *cache; /* NULL with TOON_CACHE_NONE */
 
-    pthread_mutex_t writer_lock;
+    pthread_mutex_t writer_lock, gate;
+    _Atomic bool gate_closed;
     _Atomic(const void *) batch_thread; /* who holds it for a batch, or NULL */
     _Atomic uint64_t batches;           /* odd while one is being applied */
     toon_step *steps;                   /* applied and not yet written */
@@ -222,7 +224,11 @@ toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows);
 /* At closing: what this thread began and did not end. */
 void toon_forget_gathering(const toon_store *store);
 
-/* The writer lock for a reader who must look into the gather buffer. */
+/* The writer lock, for threads that have no batch. */
+void toon_lock_writer(toon_store *store);
+void toon_unlock_writer(toon_store *store);
+
+/* The same for any thread: one in a batch has it already. */
 void toon_lock_gathered(toon_store *store);
 void toon_unlock_gathered(toon_store *store);
 

@@ -105,6 +105,7 @@ static void stop_keeper(toon_store *store) {
 static void init_locks(toon_store *store) {
     pthread_condattr_t attr;
     (void)pthread_mutex_init(&store->writer_lock, NULL);
+    (void)pthread_mutex_init(&store->gate, NULL);
     (void)pthread_rwlock_init(&store->order_lock, NULL);
     (void)pthread_mutex_init(&store->notify_lock, NULL);
     (void)pthread_mutex_init(&store->queue_lock, NULL);
@@ -119,6 +120,7 @@ static void init_locks(toon_store *store) {
 
 static void free_locks(toon_store *store) {
     (void)pthread_mutex_destroy(&store->writer_lock);
+    (void)pthread_mutex_destroy(&store->gate);
     (void)pthread_rwlock_destroy(&store->order_lock);
     (void)pthread_mutex_destroy(&store->notify_lock);
     (void)pthread_mutex_destroy(&store->queue_lock);

@@ -17,13 +17,13 @@
 #include "store_internal.h"
 
 /* More than this is not copied while writers wait; twice as much after each
- * try, since writers may be faster. */
+ * try, so that it ends also on a disk that is slower than they are. */
 #ifdef TOON_HOSTILE
 #define REST_BYTES ((uint64_t)1 << 10)
 #else
 #define REST_BYTES ((uint64_t)128 << 10)
 #endif
-enum { TRIES_MAX = 6 };
+enum { TRIES_MAX = 6, DOUBLINGS_MAX = 24 };
 
 static void retire_volume(void *arg) {
     toon_volume_free(arg);
@@ -123,7 +123,8 @@ toon_err toon_clear(toon_store *store) {
 
 /* More is not copied while writers wait. */
 static bool is_little(uint64_t rest, unsigned tries) {
-    return rest <= REST_BYTES << (tries < TRIES_MAX ? tries : TRIES_MAX);
+    return rest <= REST_BYTES
+                       << (tries < DOUBLINGS_MAX ? tries : DOUBLINGS_MAX);
 }
 
 /* What was written to the old log since the last round, into the new one. The

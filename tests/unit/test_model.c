@@ -230,6 +230,11 @@ static void gather(struct life *life) {
 
 /* ------------------------------------------------------------ life's turns */
 
+static void print_finding(void *arg, int64_t offset, const char *text) {
+    (void)arg;
+    print_message("%lld: %s\n", (long long)offset, text);
+}
+
 /* The files as a kill leaves them, opened elsewhere. */
 static void compare_killed(struct life *life) {
     struct fixture copy = {.options = life->store->options};
@@ -249,7 +254,7 @@ static void compare_killed(struct life *life) {
     compare(life, copy.store);
     assert_ok(toon_close(copy.store));
     toon_check_report report;
-    assert_ok(toon_check(copy.dir, NULL, NULL, NULL, &report));
+    assert_ok(toon_check(copy.dir, print_finding, NULL, NULL, &report));
     remove_files(copy.dir);
     (void)rmdir(copy.dir);
 }
