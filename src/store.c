@@ -460,7 +460,7 @@ toon_err toon_sync(toon_store *store) {
 
 toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
     bool batch = toon_in_own_batch(store);
-    toon_lock_writer(store);
+    toon_lock_gathered(store);
     if (!batch && toon_epoch_enter()) { /* undoing reads the table */
         (void)toon_write_locked(store);
         toon_epoch_leave();
@@ -469,7 +469,7 @@ toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
     toon_log *log = toon_log_share(volume->log);
     *end = atomic_load(&log->written);
     *rows = atomic_load(&volume->rows) - store->step_count;
-    toon_unlock_writer(store);
+    toon_unlock_gathered(store);
     if (!batch)
         toon_notify(store);
     return log;
