@@ -138,8 +138,9 @@ static bool begin_pause(void *arg) {
     toon_store *store = arg;
     toon_lock_writer(store);
     if (store->swaps == store->care.swaps && !atomic_load(&store->read_only) &&
-        !atomic_load(&store->care.cancel)) {
+        !atomic_load(&store->care.cancel) && toon_epoch_enter()) {
         (void)toon_write_locked(store); /* written or undone: nothing gathers */
+        toon_epoch_leave();
         return true;
     }
     toon_unlock_writer(store);
