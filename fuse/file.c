@@ -396,6 +396,7 @@ int file_commit_locked(struct mount *m, node *n) {
     buffer_committed(&c->bytes);
     c->dirty = false;
     c->pending = false;
+    c->lost = false;
     c->mode_set = false;
     c->time_set = false;
     inodes_lock(&m->inodes);
@@ -408,6 +409,19 @@ int file_commit_locked(struct mount *m, node *n) {
     return 0;
 }
 
+int file_flush_locked(struct mount *m, node *n) {
+    content *c = n->content;
+    int error = c->dirty ? file_commit_locked(m, n) : 0;
+    c->lost = error != 0;
+    return error;
+}
+
+/* A program that was told so and writes it once more must not find it there
+ * twice. */
+static int commit_last_locked(struct mount *m, node *n) {
+    return n->content->lost ? EIO : file_commit_locked(m, n);
+}
+
 int file_close_locked(struct mount *m, node *n) {
     content *c = n->content;
     assert(c != NULL && c->handles > 0);
@@ -415,7 +429,7 @@ int file_close_locked(struct mount *m, node *n) {
     if (c->handles > 0) {
         return 0;
     }
-    int error = file_commit_locked(m, n);
+    int error = commit_last_locked(m, n);
     if (error != 0) {
         notices_replace(m, n);
     }
@@ -462,6 +476,7 @@ int file_read_locked(struct mount *m, node *n, size_t offset, size_t size,
 static void touch(content *c) {
     c->dirty = true;
     c->refused = 0;
+    c->lost = false;
     c->time_set = false;
     c->meta.written_ms = now_ms();
 }
@@ -533,24 +548,12 @@ void file_replaces_locked(node *n) {
 
 /* --------------------------------------------------------------------- all */
 
-struct open_files {
-    node **nodes;
-    size_t count, capacity;
-};
-
-static void collect_open(void *arg, node *n) {
-    struct open_files *files = arg;
-    if (n->content != NULL && files->count < files->capacity) {
-        files->nodes[files->count++] = n;
-    }
-}
-
 static int commit_one(struct mount *m, node *n, bool close) {
     int error = 0;
     file_lock(m, n);
     content *c = n->content;
     if (c != NULL) {
-        error = file_commit_locked(m, n);
+        error = commit_last_locked(m, n);
         if (close) {
             buffer_free(&c->bytes);
             free(c);
@@ -562,19 +565,11 @@ static int commit_one(struct mount *m, node *n, bool close) {
 }
 
 int file_commit_all(struct mount *m, bool close) {
-    struct open_files files = {NULL, 0, m->inodes.node_count};
-    files.nodes = calloc(files.capacity, sizeof(node *));
-    if (files.nodes == NULL) {
-        return ENOMEM;
-    }
-    inodes_lock(&m->inodes);
-    inodes_each_locked(&m->inodes, collect_open, &files);
-    inodes_unlock(&m->inodes);
     int error = 0;
-    for (size_t i = 0; i < files.count; i++) {
-        int failed = commit_one(m, files.nodes[i], close);
+    node *n = NULL;
+    while ((n = inodes_next(&m->inodes, n)) != NULL) {
+        int failed = commit_one(m, n, close);
         error = error != 0 ? error : failed;
     }
-    free(files.nodes);
     return error;
 }

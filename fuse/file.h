@@ -22,6 +22,7 @@ typedef struct content {
     bool dirty, pending;
     bool mode_set; /* meta.mode must be stored with it */
     bool time_set; /* meta.written_ms was asked for */
+    bool lost;     /* who closed it was told that it cannot be kept */
     bool shown;    /* somebody has seen attributes of what is uncommitted */
     int refused;   /* what the last write was refused with; 0: it was taken */
 } content;
@@ -39,7 +40,7 @@ int file_create_locked(struct mount *m, node *n, mode_t mode);
 int file_open_locked(struct mount *m, node *n, int flags);
 
 /* One handle less. The last one commits; what cannot be committed is lost
- * then, and the kernel is told. */
+ * then, and the kernel is told. What somebody was told is not kept is not. */
 int file_close_locked(struct mount *m, node *n);
 
 /*
@@ -48,6 +49,9 @@ int file_close_locked(struct mount *m, node *n);
  * until a write succeeds. What only appends is committed as far as it came.
  */
 int file_commit_locked(struct mount *m, node *n);
+
+/* For close(2), which tells its caller: commits what is dirty. */
+int file_flush_locked(struct mount *m, node *n);
 
 /* `*at`: where it went; with `append` that is the end. */
 int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,

@@ -218,19 +218,32 @@ static void rekey(inodes *t, node *n, char *key, size_t size) {
     insert(t, n);
 }
 
+/* Is the node what a move of `from` takes? */
+static bool is_moved(const node *n, toon_slice from, bool tree) {
+    bool match = tree ? n->key_size >= from.size &&
+                            memcmp(n->key, from.data, from.size) == 0
+                      : n->kind == NODE_KEY && key_is(n, from);
+    return match && !n->unlinked && n->kind != NODE_STATUS;
+}
+
+/* The buckets in which such nodes are: [first, end). */
+static void buckets_of(const inodes *t, toon_slice from, bool tree,
+                       size_t *first, size_t *end) {
+    uint64_t hash = inode_number(NODE_KEY, from);
+    *first = tree ? 0 : (size_t)(hash & (t->bucket_count - 1));
+    *end = tree ? t->bucket_count : *first + 1;
+}
+
 /* Chains the nodes that `from` describes by their `next`, out of the table. */
 static node *take_all(inodes *t, toon_slice from, bool tree) {
     node *taken = NULL;
-    uint64_t hash = inode_number(NODE_KEY, from);
-    size_t first = tree ? 0 : (size_t)(hash & (t->bucket_count - 1));
-    size_t end = tree ? t->bucket_count : first + 1;
+    size_t first;
+    size_t end;
+    buckets_of(t, from, tree, &first, &end);
     for (size_t i = first; i < end; i++) {
         for (node **link = &t->buckets[i]; *link != NULL;) {
             node *n = *link;
-            bool match = tree ? n->key_size >= from.size &&
-                                    memcmp(n->key, from.data, from.size) == 0
-                              : n->kind == NODE_KEY && key_is(n, from);
-            if (!match || n->unlinked || n->kind == NODE_STATUS) {
+            if (!is_moved(n, from, tree)) {
                 link = &n->next;
                 continue;
             }
@@ -243,14 +256,89 @@ static node *take_all(inodes *t, toon_slice from, bool tree) {
     return taken;
 }
 
+/* ------------------------------------------------- memory for their new keys */
+
+/* Its own memory becomes the key. */
+struct spare_key {
+    struct spare_key *next;
+    size_t size;
+};
+
+static bool reserve_key(inodes_spare *spare, size_t size) {
+    size = size < sizeof(struct spare_key) ? sizeof(struct spare_key) : size;
+    struct spare_key *key = malloc(size);
+    if (key == NULL) {
+        return false;
+    }
+    *key = (struct spare_key){spare->first, size};
+    spare->first = key;
+    return true;
+}
+
+/* In the order of take_all(), so that each finds its own at the front. */
+static bool reserve_all(const inodes *t, toon_slice from, size_t to_size,
+                        bool tree, inodes_spare *spare) {
+    size_t first;
+    size_t end;
+    bool reserved = true;
+    buckets_of(t, from, tree, &first, &end);
+    for (size_t i = first; i < end; i++) {
+        for (const node *n = t->buckets[i]; n != NULL; n = n->next) {
+            reserved =
+                reserved &&
+                (!is_moved(n, from, tree) ||
+                 reserve_key(spare, to_size + n->key_size - from.size + 1));
+        }
+    }
+    return reserved;
+}
+
+bool inodes_reserve(inodes *t, toon_slice from, toon_slice to, bool tree,
+                    bool swap, inodes_spare *spare) {
+    inodes_lock(t);
+    bool reserved = (!swap || reserve_all(t, to, from.size, tree, spare)) &&
+                    reserve_all(t, from, to.size, tree, spare);
+    inodes_unlock(t);
+    return reserved;
+}
+
+void inodes_spare_free(inodes_spare *spare) {
+    while (spare->first != NULL) {
+        struct spare_key *key = spare->first;
+        spare->first = key->next;
+        free(key);
+    }
+}
+
+/* Of nodes that came since, there is none; then any that is large enough. */
+static char *take_key(inodes_spare *spare, size_t size) {
+    struct spare_key **link = &spare->first;
+    bool fits = *link != NULL && (*link)->size >= size;
+    char *made = fits ? NULL : malloc(size);
+    if (made != NULL) {
+        return made;
+    }
+    while (*link != NULL && (*link)->size < size) {
+        link = &(*link)->next;
+    }
+    struct spare_key *key = *link;
+    if (key != NULL) {
+        *link = key->next;
+    }
+    return (char *)key;
+}
+
+/* ------------------------------------------------------------------- moving */
+
 /* Puts taken nodes back, `from` at the start of their keys replaced. */
-static void put_back(inodes *t, node *taken, size_t from_size, toon_slice to) {
+static void put_back(inodes *t, node *taken, size_t from_size, toon_slice to,
+                     inodes_spare *spare) {
     while (taken != NULL) {
         node *n = taken;
         taken = n->next;
         insert(t, n);
         size_t rest = n->key_size - from_size;
-        char *key = malloc(to.size + rest + 1);
+        char *key = take_key(spare, to.size + rest + 1);
         if (key != NULL) {
             memcpy(key, to.data, to.size);
             memcpy(key + to.size, n->key + from_size, rest);
@@ -270,24 +358,36 @@ static void put_back_unlinked(inodes *t, node *taken) {
 }
 
 static void move(inodes *t, toon_slice from, toon_slice to, bool tree,
-                 bool swap) {
+                 bool swap, inodes_spare *spare) {
     node *moved = take_all(t, from, tree);
     node *replaced = take_all(t, to, tree);
-    put_back(t, moved, from.size, to);
+    put_back(t, moved, from.size, to, spare);
     if (swap) {
-        put_back(t, replaced, to.size, from);
+        put_back(t, replaced, to.size, from, spare);
     } else {
         put_back_unlinked(t, replaced);
     }
 }
 
-void inodes_move_locked(inodes *t, toon_slice from, toon_slice to, bool swap) {
-    move(t, from, to, false, swap);
+void inodes_move_locked(inodes *t, toon_slice from, toon_slice to, bool swap,
+                        inodes_spare *spare) {
+    move(t, from, to, false, swap, spare);
 }
 
 void inodes_move_tree_locked(inodes *t, toon_slice from, toon_slice to,
-                             bool swap) {
-    move(t, from, to, true, swap);
+                             bool swap, inodes_spare *spare) {
+    move(t, from, to, true, swap, spare);
+}
+
+node *inodes_next(inodes *t, const node *after) {
+    inodes_lock(t);
+    node *n = after != NULL ? after->next : t->buckets[0];
+    size_t i = after != NULL ? after->hash & (t->bucket_count - 1) : 0;
+    while (n == NULL && ++i < t->bucket_count) {
+        n = t->buckets[i];
+    }
+    inodes_unlock(t);
+    return n;
 }
 
 void inodes_each_locked(const inodes *t, void (*fn)(void *arg, node *n),

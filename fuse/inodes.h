@@ -103,14 +103,31 @@ void inodes_set_created_locked(inodes *t, node *n, bool created);
 /* All nodes of this key, detached ones too, commit nothing any more. */
 void inodes_unlink_locked(inodes *t, toon_slice key);
 
+/* The keys that the nodes of a move will have, so that it cannot fail once the
+ * store has moved. All zero: none yet. */
+typedef struct inodes_spare {
+    struct spare_key *first;
+} inodes_spare;
+
+/* For the move with the same arguments; more than once for more than one, the
+ * last first. False: no memory. */
+bool inodes_reserve(inodes *t, toon_slice from, toon_slice to, bool tree,
+                    bool swap, inodes_spare *spare);
+void inodes_spare_free(inodes_spare *spare);
+
 /* The file `from` is `to` now, with its detached nodes; what was there before
  * is unlinked. With `swap`, both move. */
-void inodes_move_locked(inodes *t, toon_slice from, toon_slice to, bool swap);
+void inodes_move_locked(inodes *t, toon_slice from, toon_slice to, bool swap,
+                        inodes_spare *spare);
 
 /* The same for everything below a directory (prefixes with their slash), and
  * for the directories themselves. */
 void inodes_move_tree_locked(inodes *t, toon_slice from, toon_slice to,
-                             bool swap);
+                             bool swap, inodes_spare *spare);
+
+/* Goes through the table, in which nobody moves nodes meanwhile: the first
+ * (after NULL), the next, NULL behind the last. */
+node *inodes_next(inodes *t, const node *after);
 
 /* fn may not change the table. */
 void inodes_each_locked(const inodes *t, void (*fn)(void *arg, node *n),

@@ -249,6 +249,7 @@ static bool is_created(const list_created *created, toon_slice key) {
 
 /* --------------------------------------------------------------------- all */
 
+/* Also where it cannot be read: who looks at it is told why. */
 static void add_value(struct reading *r, const list_created *created) {
     toon_slice key;
     toon_key_stat stat = {.size = 0};
@@ -256,8 +257,8 @@ static void add_value(struct reading *r, const list_created *created) {
     if (!tree_value_of(r->tree, r->dir, &key)) {
         return;
     }
-    if (store->ops->stat(store->store, key, &stat) == TOON_OK ||
-        is_created(created, key)) {
+    toon_err err = store->ops->stat(store->store, key, &stat);
+    if (err != TOON_NOT_FOUND || is_created(created, key)) {
         (void)add(r, LIST_VALUE, toon_bytes(NULL, 0), stat.meta.mode);
     }
 }

@@ -106,12 +106,12 @@ static void free_created(list_created *created, toon_slice *keys) {
     free(keys);
 }
 
-/* Copies of their keys, sorted. NULL with a count of 0: none, or no memory,
- * and then they are left out. */
-static toon_slice *copy_created(struct mount *m, toon_slice dir,
-                                list_created *out) {
+/* Copies of their keys, sorted. False: no memory for one. */
+static bool copy_created(struct mount *m, toon_slice dir, list_created *out,
+                         toon_slice **owned) {
     toon_slice *keys = NULL;
     size_t count = 0;
+    bool copied = true;
     const node *n;
     inodes_lock(&m->inodes);
     LIST_FOREACH(n, &m->inodes.created, created_link) {
@@ -122,6 +122,7 @@ static toon_slice *copy_created(struct mount *m, toon_slice dir,
         toon_slice *more = realloc(keys, (count + 1) * sizeof(*keys));
         keys = more != NULL ? more : keys;
         char *copy = more != NULL ? malloc(key.size + 1) : NULL;
+        copied = copied && copy != NULL;
         if (copy != NULL) {
             memcpy(copy, key.data, key.size);
             keys[count++] = toon_bytes(copy, key.size);
@@ -132,7 +133,8 @@ static toon_slice *copy_created(struct mount *m, toon_slice dir,
         qsort(keys, count, sizeof(*keys), compare_keys);
     }
     *out = (list_created){keys, count};
-    return keys;
+    *owned = keys;
+    return copied;
 }
 
 /* ------------------------------------------------------------------ pieces */
@@ -162,9 +164,11 @@ static void add_mark(listing *l, const list_place *place) {
 static int read_piece(struct mount *m, listing *l, const list_place *place) {
     tree t = tree_of(m);
     list_created created;
-    toon_slice *keys = copy_created(m, key_slice(&l->dir), &created);
-    toon_err err =
-        list_read(&t, key_slice(&l->dir), place, &created, &l->piece);
+    toon_slice *keys;
+    toon_err err = TOON_NO_MEMORY;
+    if (copy_created(m, key_slice(&l->dir), &created, &keys)) {
+        err = list_read(&t, key_slice(&l->dir), place, &created, &l->piece);
+    }
     free_created(&created, keys);
     l->loaded = err == TOON_OK;
     if (l->loaded) {
@@ -259,15 +263,24 @@ static mode_t type_of(const list_entry *entry) {
                                    : S_IFREG;
 }
 
+static uint64_t number_of(const tree_child *child) {
+    return child->has_dir ? inode_number(NODE_DIR, key_slice(&child->dir))
+                          : inode_number(NODE_KEY, key_slice(&child->file));
+}
+
 /* With its attributes, and one more look-up that the kernel holds. */
 static bool put_found(struct filling *f, const tree_child *child,
-                      const char *text, uint64_t cookie) {
+                      const list_entry *entry, const char *text,
+                      uint64_t cookie) {
     struct fuse_entry_param e;
     int error = child->has_file && !child->has_dir
                     ? entry_find(f->m, child, &e)
                     : entry_find_dir(f->m, key_slice(&child->dir), &e);
-    if (error != 0) {
+    if (error == ENOENT) {
         return true; /* it has gone since */
+    }
+    if (error != 0) { /* who asks for more than its name is told why */
+        return put_plain(f, text, number_of(child), type_of(entry), cookie);
     }
     bool fits = put(f, text, &e, cookie);
     if (!fits) {
@@ -294,12 +307,9 @@ static bool put_entry(struct filling *f, const listing *l, size_t index,
     child.has_dir = is_dir;
     child.has_file = !is_dir;
     if (f->plus) {
-        return put_found(f, &child, terminated, cookie);
+        return put_found(f, &child, entry, terminated, cookie);
     }
-    uint64_t number =
-        inode_number(is_dir ? NODE_DIR : NODE_KEY,
-                     is_dir ? key_slice(&child.dir) : key_slice(&child.file));
-    return put_plain(f, terminated, number, type_of(entry), cookie);
+    return put_plain(f, terminated, number_of(&child), type_of(entry), cookie);
 }
 
 static int fill_keys(struct filling *f, listing *l, uint64_t offset) {

@@ -313,9 +313,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
     int error = 0;
     if (fi->fh == 0) {
         file_lock(m, n);
-        if (n->content->dirty) {
-            error = file_commit_locked(m, n);
-        }
+        error = file_flush_locked(m, n);
         file_unlock(m, n);
     }
     reply_done(req, error);

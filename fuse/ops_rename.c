@@ -86,14 +86,14 @@ static int move_file_locked(struct mount *m, const struct ends *ends,
 /* The nodes follow. One whose value was the store's before is so after. */
 static void move_file_nodes(struct mount *m, const struct ends *ends,
                             node *source, const node *target,
-                            uint64_t version_before) {
+                            uint64_t version_before, inodes_spare *spare) {
     inodes_lock(&m->inodes);
     bool known = version_before != 0 && !source->detached &&
                  !target->detached && !source->created;
     uint64_t version = target->renamed_version;
     inodes_move_locked(&m->inodes, key_slice(&ends->from.file),
                        key_slice(&ends->to.file),
-                       (ends->flags & RENAME_EXCHANGE) != 0);
+                       (ends->flags & RENAME_EXCHANGE) != 0, spare);
     source->version = known ? version : 0;
     source->names = ends->to.by;
     source->changed_ms = now_ms();
@@ -107,6 +107,25 @@ static uint64_t version_of(struct mount *m, const node *n) {
     return version;
 }
 
+static int rename_nodes(struct mount *m, const struct ends *ends, node *source,
+                        node *target) {
+    inodes_spare spare = {NULL};
+    file_lock_two(m, source, target);
+    uint64_t before = version_of(m, source);
+    int error = ENOMEM;
+    if (inodes_reserve(&m->inodes, key_slice(&ends->from.file),
+                       key_slice(&ends->to.file), false,
+                       (ends->flags & RENAME_EXCHANGE) != 0, &spare)) {
+        error = move_file_locked(m, ends, source, target);
+    }
+    if (error == 0) {
+        move_file_nodes(m, ends, source, target, before, &spare);
+    }
+    file_unlock_two(m, source, target);
+    inodes_spare_free(&spare);
+    return error;
+}
+
 static int rename_file(struct mount *m, const struct ends *ends) {
     toon_slice from = key_slice(&ends->from.file);
     toon_slice to = key_slice(&ends->to.file);
@@ -117,13 +136,7 @@ static int rename_file(struct mount *m, const struct ends *ends) {
     node *target = inodes_hold(&m->inodes, NODE_KEY, to);
     int error = source == NULL || target == NULL ? ENOMEM : 0;
     if (error == 0 && source != target) {
-        file_lock_two(m, source, target);
-        uint64_t before = version_of(m, source);
-        error = move_file_locked(m, ends, source, target);
-        if (error == 0) {
-            move_file_nodes(m, ends, source, target, before);
-        }
-        file_unlock_two(m, source, target);
+        error = rename_nodes(m, ends, source, target);
     }
     if (source != NULL) {
         inodes_put(&m->inodes, source, 1);
@@ -160,15 +173,28 @@ static int check_target(struct mount *m, const struct ends *ends) {
     return empty && !has_created_below(m, to) ? 0 : ENOTEMPTY;
 }
 
-static void move_nodes(struct mount *m, const struct ends *ends) {
-    toon_slice from = key_slice(&ends->from.dir);
-    toon_slice to = key_slice(&ends->to.dir);
+/* A directory's value, its `%3D`, has its name without the slash. */
+static toon_slice value_of(const key_text *dir) {
+    return toon_bytes(dir->data, dir->size - 1);
+}
+
+static bool reserve_nodes(struct mount *m, const struct ends *ends,
+                          inodes_spare *spare) {
+    bool swap = (ends->flags & RENAME_EXCHANGE) != 0;
+    return inodes_reserve(&m->inodes, value_of(&ends->from.dir),
+                          value_of(&ends->to.dir), false, swap, spare) &&
+           inodes_reserve(&m->inodes, key_slice(&ends->from.dir),
+                          key_slice(&ends->to.dir), true, swap, spare);
+}
+
+static void move_nodes(struct mount *m, const struct ends *ends,
+                       inodes_spare *spare) {
     bool swap = (ends->flags & RENAME_EXCHANGE) != 0;
     inodes_lock(&m->inodes);
-    inodes_move_tree_locked(&m->inodes, from, to, swap);
-    /* And the values that are their `%3D`. */
-    inodes_move_locked(&m->inodes, toon_bytes(from.data, from.size - 1),
-                       toon_bytes(to.data, to.size - 1), swap);
+    inodes_move_tree_locked(&m->inodes, key_slice(&ends->from.dir),
+                            key_slice(&ends->to.dir), swap, spare);
+    inodes_move_locked(&m->inodes, value_of(&ends->from.dir),
+                       value_of(&ends->to.dir), swap, spare);
     inodes_unlock(&m->inodes);
 }
 
@@ -197,12 +223,14 @@ static int rename_dir(struct mount *m, const struct ends *ends) {
     if (!ends->to.has_dir) {
         return EINVAL;
     }
+    inodes_spare spare = {NULL};
     file_lock_all(m);
-    int error = move_tree(m, ends);
+    int error = reserve_nodes(m, ends, &spare) ? move_tree(m, ends) : ENOMEM;
     if (error == 0) {
-        move_nodes(m, ends);
+        move_nodes(m, ends, &spare);
     }
     file_unlock_all(m);
+    inodes_spare_free(&spare);
     return error;
 }
 
@@ -225,6 +253,9 @@ static int move_either(struct mount *m, const struct ends *ends) {
     int target_error = is_directory(m, &ends->to, &target_is_dir);
     if (error != 0) {
         return error;
+    }
+    if (target_error == ENOMEM) { /* who knows what is there */
+        return target_error;
     }
     if (target_error == 0 && (ends->flags & RENAME_NOREPLACE) != 0) {
         return EEXIST;

@@ -92,14 +92,28 @@ static void unlinking_reaches_detached_nodes_too(void **state) {
     assert_null(find("a"));
 }
 
+static void move(const char *from, const char *to, bool tree, bool swap) {
+    inodes_spare spare = {NULL};
+    assert_true(inodes_reserve(&table, toon_str(from), toon_str(to), tree, swap,
+                               &spare));
+    inodes_lock(&table);
+    if (tree)
+        inodes_move_tree_locked(&table, toon_str(from), toon_str(to), swap,
+                                &spare);
+    else
+        inodes_move_locked(&table, toon_str(from), toon_str(to), swap, &spare);
+    inodes_unlock(&table);
+    assert_null(spare.first); /* exactly what was needed */
+}
+
 static void a_move_replaces_what_is_there(void **state) {
     (void)state;
     node *from = hold("a");
     node *to = hold("b");
     inodes_lock(&table);
     inodes_set_created_locked(&table, to, true);
-    inodes_move_locked(&table, toon_str("a"), toon_str("b"), false);
     inodes_unlock(&table);
+    move("a", "b", false, false);
     assert_ptr_equal(find("b"), from);
     assert_null(find("a"));
     assert_true(to->unlinked);
@@ -111,9 +125,7 @@ static void a_swap_moves_both(void **state) {
     (void)state;
     node *a = hold("a");
     node *b = hold("b");
-    inodes_lock(&table);
-    inodes_move_locked(&table, toon_str("a"), toon_str("b"), true);
-    inodes_unlock(&table);
+    move("a", "b", false, true);
     assert_ptr_equal(find("b"), a);
     assert_ptr_equal(find("a"), b);
     assert_sound();
@@ -125,9 +137,7 @@ static void a_tree_moves_with_all_that_is_below(void **state) {
     node *beside = hold("dx");
     node *dir = inodes_hold(&table, NODE_DIR, toon_str("d/"));
     node *replaced = inodes_hold(&table, NODE_DIR, toon_str("long/e/"));
-    inodes_lock(&table);
-    inodes_move_tree_locked(&table, toon_str("d/"), toon_str("long/e/"), false);
-    inodes_unlock(&table);
+    move("d/", "long/e/", true, false);
     assert_ptr_equal(find("long/e/x/y"), file);
     assert_ptr_equal(find("dx"), beside);
     assert_null(find("d/x/y"));
