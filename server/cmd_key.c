@@ -10,19 +10,36 @@
 
 /* ------------------------------------------------------------- one by one */
 
-void cmd_del(call *c) {
-    int64_t removed = 0;
+static toon_err delete_keys(call *c, int64_t *removed) {
+    toon_err err = TOON_OK;
 
-    for (size_t i = 1; i < c->argc; i++) {
-        toon_err err = toon_delete(c->server->store, c->argv[i], 0, NULL);
-
-        if (err != TOON_OK && err != TOON_NOT_FOUND) {
-            call_fail(c, err);
-            return;
-        }
-        removed += err == TOON_OK;
+    for (size_t i = 1; err == TOON_OK && i < c->argc; i++) {
+        err = toon_delete(c->server->store, c->argv[i], 0, NULL);
+        *removed += err == TOON_OK;
+        if (err == TOON_NOT_FOUND)
+            err = TOON_OK;
     }
-    reply_integer(c->out, removed);
+    return err;
+}
+
+/* All of them in one batch, or none. */
+void cmd_del(call *c) {
+    toon_store *store = c->server->store;
+    int64_t removed = 0;
+    bool several = c->argc > 2;
+    toon_err err = several ? toon_batch_begin(store) : TOON_OK;
+
+    if (err == TOON_OK) {
+        err = delete_keys(c, &removed);
+        if (several && err == TOON_OK)
+            err = toon_batch_commit(store);
+        else if (several)
+            toon_batch_cancel(store);
+    }
+    if (err == TOON_OK)
+        reply_integer(c->out, removed);
+    else
+        call_fail(c, err);
 }
 
 static void count_keys(call *c) {
@@ -327,6 +344,7 @@ typedef struct lottery {
     uint64_t seen, random;
     char *key;
     size_t size;
+    bool no_memory;
 } lottery;
 
 static bool draw_key(void *arg, toon_slice key, const toon_key_stat *stat) {
@@ -339,6 +357,7 @@ static bool draw_key(void *arg, toon_slice key, const toon_key_stat *stat) {
     if ((l->random >> 33) % l->seen != 0)
         return true;
     copy = realloc(l->key, key.size + 1);
+    l->no_memory = !copy;
     if (!copy)
         return false;
     if (key.size > 0)
@@ -361,8 +380,8 @@ void cmd_randomkey(call *c) {
         err = toon_scan(s->store, &s->random_cursor, &options, draw_key, &l);
         rounds += s->random_cursor == 0;
     } while (err == TOON_OK && l.seen == 0 && rounds < 2);
-    if (err != TOON_OK)
-        call_fail(c, err);
+    if (err != TOON_OK || l.no_memory)
+        call_fail(c, err != TOON_OK ? err : TOON_NO_MEMORY);
     else if (!l.key)
         reply_null(c->out);
     else

@@ -273,7 +273,8 @@ static bool set_text(config *c, const directive *d, toon_slice value,
 static bool set_save(config *c, const directive *d, toon_slice value,
                      char *error) {
     words w = {0};
-    bool valid = words_split(&w, value) == WORDS_OK && w.count % 2 == 0;
+    words_outcome split = words_split(&w, value);
+    bool valid = split == WORDS_OK && w.count % 2 == 0;
 
     for (size_t i = 0; valid && i < w.count; i++) {
         int64_t number = 0;
@@ -282,7 +283,9 @@ static bool set_save(config *c, const directive *d, toon_slice value,
     }
     words_free(&w);
     if (!valid)
-        return refuse(error, "Invalid save parameters");
+        return refuse(error, split == WORDS_NO_MEMORY
+                                 ? "out of memory"
+                                 : "Invalid save parameters");
     return set_text(c, d, value, error);
 }
 
@@ -312,10 +315,13 @@ static bool set_limits(config *c, const directive *d, toon_slice value,
     output_limit limits[OUTPUT_CLASSES];
     const char *why = NULL;
     words w = {0};
+    words_outcome split = words_split(&w, value);
 
     (void)d;
     memcpy(limits, c->output_limits, sizeof limits);
-    if (words_split(&w, value) != WORDS_OK || w.count == 0 || w.count % 4 != 0)
+    if (split == WORDS_NO_MEMORY)
+        why = "out of memory";
+    else if (split != WORDS_OK || w.count == 0 || w.count % 4 != 0)
         why = "Wrong number of arguments in buffer limit configuration.";
     for (size_t i = 0; !why && i < w.count; i += 4)
         why = read_limit(&w.at[i], limits);
@@ -454,6 +460,10 @@ static bool apply_lines(config *c, FILE *in, const char *path, char *error) {
         if (line[strspn(line, " \t")] == '#')
             continue;
         fine = apply_line(c, &w, toon_bytes(line, (size_t)size), why);
+    }
+    if (fine && !feof(in)) { /* what was read is not all */
+        fine = false;
+        (void)snprintf(why, sizeof why, "%s", strerrordesc_np(errno));
     }
     free(line);
     words_free(&w);

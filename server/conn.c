@@ -541,13 +541,13 @@ static bool is_protected(const server *s) {
     return s->config.protected_mode && s->config.requirepass[0] == '\0';
 }
 
-void conn_accept(loop *l, stream *listener, bool is_unix) {
+bool conn_accept(loop *l, stream *listener, bool is_unix) {
     server *s = &l->server;
     conn *c = calloc(1, sizeof *c);
     bool is_local = false;
 
     if (!c)
-        return; /* it waits in the backlog */
+        return false;
     if (is_unix)
         uv_pipe_init(&l->uv, &c->stream.pipe, 0);
     else
@@ -560,22 +560,23 @@ void conn_accept(loop *l, stream *listener, bool is_unix) {
     if (uv_accept(&listener->stream, &c->stream.stream) != 0) {
         client_free(&c->client);
         uv_close(&c->stream.handle, on_refused);
-        return;
+        return true;
     }
     is_local = identify(c, is_unix);
     if (s->clients_count >= (size_t)s->config.maxclients) {
         refuse(c, "ERR max number of clients reached");
-        return;
+        return true;
     }
     if (!is_local && is_protected(s)) {
         refuse(c, "DENIED Redis is running in protected mode because protected "
                   "mode is enabled and no password is set for the default "
                   "user. Only clients of the same machine are served until "
                   "requirepass is set or protected-mode is no.");
-        return;
+        return true;
     }
     s->counters.connections_received++;
     client_add(&c->client);
     server_log(s, LOG_LEVEL_VERBOSE, "Accepted %s", c->client.peer);
     set_reading(c, true);
+    return true;
 }

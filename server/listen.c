@@ -13,14 +13,22 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static void on_tcp_connection(uv_stream_t *listener, int status) {
-    if (status == 0)
-        conn_accept(listener->data, (stream *)(void *)listener, false);
+/* libuv listens on only when the connection has been taken. */
+static void take_connection(loop *l, stream *listener) {
+    bool is_unix = listener->handle.type == UV_NAMED_PIPE;
+
+    l->waits[listener - l->listeners] = !conn_accept(l, listener, is_unix);
 }
 
-static void on_unix_connection(uv_stream_t *listener, int status) {
+static void on_connection(uv_stream_t *listener, int status) {
     if (status == 0)
-        conn_accept(listener->data, (stream *)(void *)listener, true);
+        take_connection(listener->data, (stream *)(void *)listener);
+}
+
+void listen_cron(loop *l) {
+    for (size_t i = 0; i < l->listeners_count && l->is_listening; i++)
+        if (l->waits[i])
+            take_connection(l, &l->listeners[i]);
 }
 
 void address_format(const struct sockaddr_storage *address, char *to,
@@ -71,7 +79,7 @@ static int open_tcp(loop *l, const struct sockaddr_storage *address) {
     err = uv_tcp_bind(&s->tcp, to, is_six ? UV_TCP_IPV6ONLY : 0);
     if (err == 0)
         err = uv_listen(&s->stream, (int)l->server.config.tcp_backlog,
-                        on_tcp_connection);
+                        on_connection);
     return err;
 }
 
@@ -115,9 +123,12 @@ static bool listen_on(loop *l, toon_slice word, char *error) {
 
 static bool listen_tcp(loop *l, char *error) {
     words w = {0};
-    bool fine = words_split(&w, toon_str(l->server.config.bind)) == WORDS_OK;
+    words_outcome split = words_split(&w, toon_str(l->server.config.bind));
+    bool fine = split == WORDS_OK;
 
-    if (!fine || w.count == 0) {
+    if (split == WORDS_NO_MEMORY) {
+        (void)snprintf(error, CONFIG_ERROR_TEXT, "out of memory");
+    } else if (!fine || w.count == 0) {
         (void)snprintf(error, CONFIG_ERROR_TEXT, "--bind needs an address");
         fine = false;
     }
@@ -175,7 +186,7 @@ static bool listen_unix(loop *l, char *error) {
         chmod(path, (mode_t)cfg->unixsocketperm) != 0)
         err = uv_translate_sys_error(errno);
     if (err == 0)
-        err = uv_listen(&s->stream, (int)cfg->tcp_backlog, on_unix_connection);
+        err = uv_listen(&s->stream, (int)cfg->tcp_backlog, on_connection);
     return err == 0 || unix_refused(path, uv_strerror(err), error);
 }
 

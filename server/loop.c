@@ -98,6 +98,7 @@ static void on_cron(uv_timer_t *timer) {
 
     toon_stat(s->store, &now);
     compaction_sample(s, &now);
+    listen_cron(l);
     rate_sample(&s->commands_rate, s->counters.commands_processed, now_ms);
     rate_sample(&s->input_rate, s->counters.input_bytes, now_ms);
     rate_sample(&s->output_rate, s->counters.output_bytes, now_ms);

@@ -81,6 +81,7 @@ struct loop {
     void *watched_arg;
     stream listeners[LISTENERS_MAX];
     size_t listeners_count;
+    bool waits[LISTENERS_MAX]; /* a connection, for want of memory */
     conn *touched, *parked;
     char *input; /* INPUT_BYTES; for connections without input of their own */
     int64_t shutdown_until_ms;
@@ -97,6 +98,8 @@ void loop_wake(loop *l);
 /* All addresses and the socket of the configuration. */
 bool listen_open(loop *l, char *error);
 void listen_close(loop *l);
+/* Once in a while: takes connections that had to wait. */
+void listen_cron(loop *l);
 /* "127.0.0.1:6379, [::1]:6379" */
 void listen_describe(const loop *l, char *to, size_t capacity);
 
@@ -106,8 +109,8 @@ void address_format(const struct sockaddr_storage *address, char *to,
 
 /* ------------------------------------------------------------------- conn.c */
 
-/* A listener has a connection to accept. */
-void conn_accept(loop *l, stream *listener, bool is_unix);
+/* A listener has a connection to accept. False: no memory for it. */
+bool conn_accept(loop *l, stream *listener, bool is_unix);
 
 /* Has conn_settle() called in this turn's check. */
 void conn_touch(conn *c);

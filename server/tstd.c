@@ -141,7 +141,9 @@ static bool start_mount(daemon_parts *parts, const char *path,
     options.data_dir = strdup(parts->data_dir);
     options.value_size_max = parts->value_max;
     options.store_size_max = parts->store_max;
-    if (mount_options_parse(&options, words, error, sizeof error))
+    if (!options.data_dir)
+        (void)snprintf(error, sizeof error, "out of memory");
+    else if (mount_options_parse(&options, words, error, sizeof error))
         parts->mount =
             mount_start(parts->store, path, &options, error, sizeof error);
     mount_options_free(&options);
@@ -201,10 +203,12 @@ static int serve(config *cfg) {
     char *mount_path = strdup(cfg->mount);
     char *mount_words = strdup(cfg->mount_options);
     server *s = NULL;
-    bool fine = mount_path && mount_words && open_store(&parts, cfg);
+    bool fine = mount_path && mount_words;
     int status = 1;
 
     if (!fine)
+        (void)fprintf(stderr, "tstd: out of memory\n");
+    if (!fine || !open_store(&parts, cfg))
         goto end;
     s = server_new(parts.store, cfg, error);
     atomic_store(&parts.server, s);
