@@ -1,0 +1,521 @@
+"""Every allocation of tstd and every call of its disk fails once: in a start,
+in two hundred requests, in what people do with files, and while it stops.
+
+usage: test_faults.py [--only PART] [--plan NAME] [FAULT_STORE]
+
+Beside the tstd whose calls fail runs a sound one, which is asked the same: a
+request that meets a fault is answered with an error and has changed nothing,
+and works when it is asked again; every other reply is that of the sound one.
+So what the two hold is the same in the end, and also after a restart.
+
+FAULT_STORE is the program that does the same to the library; it runs first.
+Each prints one line; on failure also what was wrong.
+"""
+
+import argparse
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import harness
+import mount_work
+import resp_work
+from faulty import FILES, LIBRARIES, MEMORY, PATIENCE_S, SYNCS, TRANSFERS
+from faulty import Failed, Plan, Shim, Tstd, Watchdog
+
+LINE = "faulted calls: %d, %d wrong"
+TRIES = 3
+WRONG_MAX = 10
+TEXT_MAX = 3000
+REFUSALS = (
+    b"OOM ",
+    b"ERR the disk failed",
+    b"ERR no space left",
+    b"MISCONF ",
+    b"ERR Protocol error: out of memory",  # closes the connection
+    b"ERR CONFIG SET failed (possibly related to argument 'save') - out of memory",
+    b"ERR CONFIG SET failed (possibly related to argument 'client-out",
+)
+FAULT_ERRNOS = (errno.ENOMEM, errno.EIO, errno.ENOSPC, errno.EROFS)
+ROUNDS_BETWEEN_RESTARTS = 10
+NEVER = 1 << 60
+
+PLANS = {
+    "memory": Plan("memory", MEMORY),
+    "libraries": Plan("libraries' memory", LIBRARIES),
+    "eio": Plan("files, EIO", FILES, errno.EIO),
+    "enospc": Plan("files, ENOSPC", FILES, errno.ENOSPC),
+    "eintr": Plan("reads and writes, EINTR", TRANSFERS, errno.EINTR, visible=False),
+    "short": Plan("reads and writes, short", TRANSFERS, 0, visible=False),
+    "syncs": Plan("syncs, EIO", SYNCS, errno.EIO),
+}
+
+
+class Faults:
+    """The two servers, and what was found."""
+
+    def __init__(self):
+        self.top = tempfile.mkdtemp(prefix="toon-faults-")
+        self.shim = Shim(os.path.join(self.top, "words"))
+        self.faulty = Tstd(self.top, "faulty", self.shim)
+        self.sound = Tstd(self.top, "sound")
+        self.watchdog = Watchdog()
+        self.plan = None
+        self.at = 0  # the number of the call that fails in each piece of work
+        self.where = ""
+        self.faulted = 0
+        self.wrong = []
+        self.ours = self.theirs = None  # connections: to the faulty, the sound
+
+    def close(self):
+        self.faulty.kill()
+        self.sound.kill()
+        shutil.rmtree(self.top, ignore_errors=True)
+
+    def report(self, text):
+        self.wrong.append(text)
+        where = "%s, call %d of %s" % (self.plan.name, self.at, self.where)
+        print(
+            "wrong: %s (%s): %s" % (where, self.shim.describe(), text[:TEXT_MAX]),
+            file=sys.stderr,
+            flush=True,
+        )
+        if len(self.wrong) >= WRONG_MAX:
+            raise Failed("too much is wrong to go on")
+
+    # The fault.
+
+    def arm(self, where):
+        self.where = where
+        self.watchdog.guard(self.faulty)
+        self.shim.arm(self.plan, self.at)
+
+    def disarm(self):
+        """True: the fault came."""
+        came = self.shim.failed
+        self.shim.disarm()
+        self.watchdog.release()
+        self.faulted += came
+        return came > 0
+
+    # Comparing.
+
+    def connect(self):
+        if self.ours:
+            self.ours.close()
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self.ours = resp_work.Connection(self.faulty.port)
+                return
+            except OSError:
+                if not self.faulty.is_running() or time.monotonic() > end:
+                    raise Failed("tstd does not take connections any more") from None
+
+    def difference(self):
+        """What the two servers hold differently; no fault comes meanwhile."""
+        self.shim.pause(True)
+        for tries in range(3):
+            time.sleep(0.01 * tries)  # a key expires, a file is released
+            quiet = resp_work.Connection(self.faulty.port)
+            text = resp_work.difference(resp_work.dump(quiet), resp_work.dump(self.theirs))
+            quiet.close()
+            if not text:
+                break
+        self.shim.pause(False)
+        return text
+
+    def compare_all(self, when):
+        text = self.difference()
+        if text:
+            raise Failed("%s: %s" % (when, text))
+        ours = mount_work.tree(self.faulty.mount)
+        theirs = mount_work.tree(self.sound.mount)
+        for path in sorted(set(ours) | set(theirs)):
+            if ours.get(path) != theirs.get(path):
+                raise Failed(
+                    "%s: file %s is %.300r, not %.300r"
+                    % (when, path, ours.get(path), theirs.get(path))
+                )
+
+    # Requests.
+
+    def request(self, words, how):
+        self.arm("%.60r" % (words,))
+        done = any(self.request_once(words, how) for _ in range(TRIES))
+        self.disarm()
+        if not done:
+            raise Failed("does not work again")
+
+    def request_once(self, words, how):
+        """True: it is done."""
+        try:
+            reply = self.ours.ask(*words)
+        except resp_work.Closed:
+            self.connect()
+            return self.after_fault(words)
+        if isinstance(reply, resp_work.Error) and reply.startswith(REFUSALS):
+            done = self.after_fault(words)
+            if done and not self.may_end_writing(words):
+                raise Failed("was answered %r, and was done" % reply)
+            if self.is_read_only():
+                self.come_back(words)
+            return done
+        wanted = self.theirs.ask(*words)
+        if not resp_work.same(reply, wanted, how):
+            raise Failed("%.300r, not %.300r" % (reply, wanted))
+        return True
+
+    def after_fault(self, words):
+        """The request met the fault. True: it was done all the same."""
+        if not self.plan.visible or not self.shim.failed:
+            raise Failed("fails")
+        if not self.difference():
+            return False
+        self.theirs.ask(*words)
+        text = self.difference()
+        if text:
+            raise Failed(text)
+        return True
+
+    def pipeline(self):
+        """Many at once: of what fails, nothing is done, and all else is."""
+        left = [("SET", "many:%d" % i, "x" * i) for i in range(100)]
+        for words in left:
+            self.theirs.ask(*words)
+        self.arm("many requests at once")
+        for _ in range(TRIES):
+            try:
+                replies = self.ours.ask_all(left)
+            except resp_work.Closed:
+                self.connect()
+                continue
+            left = [
+                words
+                for words, reply in zip(left, replies)
+                if isinstance(reply, resp_work.Error)
+            ]
+            if left and self.is_read_only():
+                self.come_back(left[0])
+        self.disarm()
+        if left:
+            raise Failed("do not get through")
+
+    def visit(self):
+        """A client that comes and goes; for want of memory it may wait, or be
+        sent away."""
+        self.arm("a connection")
+        for _ in range(TRIES):
+            try:
+                visitor = resp_work.Connection(self.faulty.port)
+                visitor.ask("PING")
+                visitor.close()
+                break
+            except (OSError, resp_work.Closed):
+                if not self.plan.visible:
+                    raise Failed("ends") from None
+        self.disarm()
+
+    def may_end_writing(self, words):
+        return self.plan is PLANS["syncs"] or words in resp_work.FLUSHES
+
+    def is_read_only(self):
+        return "the store is read-only from now on" in self.faulty.output()
+
+    def come_back(self, words):
+        """A store that takes no changes any more does after a restart."""
+        if not self.may_end_writing(words):
+            raise Failed("the store turned read-only")
+        self.disarm()
+        self.faulty.stop()
+        self.faulty.start()
+        self.connect()
+
+    # Files.
+
+    def file_work(self, work):
+        self.arm(work.name)
+        done = any(self.file_work_once(work) for _ in range(TRIES))
+        self.disarm()
+        if not done:
+            raise Failed("does not work again")
+
+    def file_work_once(self, work):
+        """True: it is done."""
+        result = work.run(self.faulty.mount)
+        if isinstance(result, OSError) and result.errno in FAULT_ERRNOS:
+            if not self.plan.visible or not self.shim.failed:
+                raise Failed("fails: %s" % result)
+            if self.is_read_only():
+                self.come_back((work.name,))
+            return not work.twice and self.was_done(work, result)
+        wanted = work.run(self.sound.mount)
+        if not mount_work.same(result, wanted):
+            raise Failed("%.300r, not %.300r" % (result, wanted))
+        return True
+
+    def was_done(self, work, result):
+        """In spite of the error: closing may fail when the work is done."""
+        if not self.difference():
+            return False
+        work.run(self.sound.mount)
+        text = self.difference()
+        if text:
+            raise Failed("%s, and %s" % (result, text))
+        return True
+
+    # Rounds.
+
+    def all_work(self):
+        for connection in (self.ours, self.theirs):
+            connection.ask("FLUSHALL")
+        for words, how in resp_work.requests():
+            self.request(words, how)
+        self.pipeline()
+        self.visit()
+        for work in mount_work.ALL:
+            self.file_work(work)
+
+    def round(self, at):
+        """All work; of each piece, call number `at` fails. False: no piece has
+        so many."""
+        before = self.faulted, len(self.wrong)
+        self.at = at
+        try:
+            self.all_work()
+            self.where = "all work"
+            self.compare_all("afterwards")
+        except Failed as failure:
+            self.went_wrong(failure)
+        return (self.faulted, len(self.wrong)) != before
+
+    def went_wrong(self, failure):
+        """Both start anew, with nothing."""
+        self.shim.disarm()
+        text = str(failure)
+        if self.watchdog.barked:
+            self.watchdog.barked = False
+            text += "; it hangs"
+        elif not self.faulty.is_running():
+            text += "; it has ended\n" + self.faulty.output()[-TEXT_MAX:]
+        self.report(text)
+        for server in (self.faulty, self.sound):
+            server.kill()
+            shutil.rmtree(server.data, ignore_errors=True)
+        self.begin()
+
+    def begin(self):
+        self.shim.disarm()
+        self.faulty.start()
+        self.sound.start()
+        self.connect()
+        self.theirs = resp_work.Connection(self.sound.port)
+
+    def end(self):
+        self.check_restart()
+        self.theirs.close()
+        self.sound.stop()
+        self.ours.close()
+        self.ours = None
+        self.faulty.stop()
+
+    def check_restart(self):
+        """What was acknowledged is there, without a fault."""
+        self.where = "a restart"
+        try:
+            self.faulty.stop()
+            self.check_files()
+            self.faulty.start()
+            self.connect()
+            self.compare_all("after a restart")
+        except Failed as failure:
+            self.went_wrong(failure)
+
+    def check_files(self):
+        done = harness.run(harness.TST, "check", self.faulty.data, check=False)
+        if done.returncode != 0:
+            raise Failed("tst check: " + harness.tail(done.stdout + done.stderr))
+
+    def rounds(self, name, step):
+        self.plan = PLANS[name]
+        self.begin()
+        at = 0
+        while self.round(at):
+            at += step
+            if at // step % ROUNDS_BETWEEN_RESTARTS == 0:
+                self.check_restart()
+        self.end()
+
+    def flushes(self, name, step):
+        """They have far more calls than all other requests."""
+        self.plan = PLANS[name]
+        self.begin()
+        for words in resp_work.FLUSHES:
+            self.at, before = 0, -1
+            while self.faulted != before:
+                before = self.faulted
+                for connection in (self.ours, self.theirs):
+                    connection.ask("MSET", "a", "1", "b", "2")
+                try:
+                    self.request(words, resp_work.EXACT)
+                except Failed as failure:
+                    self.went_wrong(failure)
+                self.at += step
+        self.end()
+
+    def syncs(self, step):
+        """Under `always`, where each change has its sync."""
+        self.faulty.args = ["--appendfsync", "always"]
+        self.rounds("syncs", step)
+        self.faulty.args = []
+
+    # Starts.
+
+    def start_once(self, with_mount):
+        """Starts and stops. False: the fault never came."""
+        self.arm("a start")
+        self.faulty.launch(with_mount)
+        try:
+            if self.faulty.await_ready():
+                self.faulty.stop()
+            else:
+                self.faulty.wait()
+                self.check_refusal(self.faulty.output())
+        except Failed as failure:
+            self.report(str(failure))
+            self.faulty.kill()
+        return self.disarm()
+
+    def check_refusal(self, text):
+        if "tstd: " not in text and " # " not in text:
+            self.report("it is refused without a word: %r" % text)
+
+    def check_start(self, wanted):
+        """Nothing is left of what failed."""
+        try:
+            self.check_files()
+            self.faulty.start()
+            self.connect()
+            text = resp_work.difference(resp_work.dump(self.ours), wanted)
+            if text:
+                self.report("the start after it: " + text)
+            self.faulty.stop()
+        except Failed as failure:
+            self.report(str(failure))
+            self.faulty.kill()
+
+    def make_killed_data(self, kept):
+        """A directory with an index, and a tail behind it; what is in it."""
+        self.shim.disarm()
+        self.faulty.start()
+        self.connect()
+        for words, _ in resp_work.requests():
+            self.ours.ask(*words)
+        self.faulty.stop()
+        self.faulty.start()
+        self.connect()
+        self.ours.ask("MSET", *[word for i in range(50) for word in ("t:%d" % i, "tail")])
+        wanted = resp_work.dump(self.ours)
+        self.faulty.kill()
+        shutil.copytree(self.faulty.data, kept)
+        return wanted
+
+    def calls_without_mount(self):
+        self.at = NEVER
+        self.arm("a start")
+        self.faulty.launch(with_mount=False)
+        self.faulty.await_ready()
+        count = self.shim.count
+        self.faulty.stop()
+        self.disarm()
+        return count
+
+    def starts(self, name, step):
+        """The mount comes last: calls before it need none."""
+        self.plan = PLANS[name]
+        kept = os.path.join(self.top, "kept")
+        wanted = self.make_killed_data(kept)
+        alone = self.calls_without_mount()
+        self.at = 0
+        while True:
+            shutil.rmtree(self.faulty.data)
+            shutil.copytree(kept, self.faulty.data)
+            if not self.start_once(self.at >= alone) and self.at >= alone:
+                break
+            if self.at // step % 8 == 0:
+                self.check_start(wanted)
+            self.at += step
+        shutil.rmtree(kept)
+        self.check_start(wanted)
+
+    def first_starts(self, name):
+        """Where there is no store yet."""
+        self.plan = PLANS[name]
+        self.at = 0
+        while True:
+            shutil.rmtree(self.faulty.data, ignore_errors=True)
+            if not self.start_once(with_mount=False):
+                break
+            self.check_start({})
+            self.at += 1
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(prog="test_faults.py")
+    parser.add_argument("--only", help="first, starts, flushes, rounds, syncs or library")
+    parser.add_argument("--plan", help="one of " + ", ".join(PLANS))
+    parser.add_argument("fault_store", nargs="?")
+    return parser.parse_args()
+
+
+def run_programs(faults, arguments):
+    """libuv ends a process that has no memory for it: the plan `libraries` is
+    for a look at what is our own."""
+
+    def wanted(part, *names):
+        return [
+            name
+            for name in names
+            if arguments.only in (None, part) and arguments.plan in (None, name)
+        ]
+
+    small = harness.SMALL
+    extra = ("libraries",) if arguments.plan == "libraries" else ()
+    for name in wanted("first", "eio", "enospc"):
+        faults.first_starts(name)
+    for name in wanted("starts", "memory", "eio", *extra):
+        faults.starts(name, 17 if small else 1)
+    for name in wanted("flushes", "memory", "eio"):
+        faults.flushes(name, 17 if small else 1)
+    for name in wanted("rounds", "memory", "eio", "enospc", "eintr", "short", *extra):
+        faults.rounds(name, 7 if small else 1)
+    if wanted("syncs", "syncs"):
+        faults.syncs(1)
+
+
+def main():
+    arguments = read_arguments()
+    fine = True
+    if arguments.fault_store and arguments.only in (None, "library"):
+        fine = subprocess.run([arguments.fault_store], check=False).returncode == 0
+    if harness.fuse_missing():
+        print("no mount here: " + harness.fuse_missing(), file=sys.stderr)
+        return 0 if fine else 1
+    faults = Faults()
+    try:
+        run_programs(faults, arguments)
+    except Failed as failure:
+        print("wrong: %s" % failure, file=sys.stderr)
+        faults.wrong.append(str(failure))
+    finally:
+        faults.close()
+    print(LINE % (faults.faulted, len(faults.wrong)), flush=True)
+    return 0 if fine and faults.faulted and not faults.wrong else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
