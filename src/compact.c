@@ -18,7 +18,6 @@
 #include "error.h"
 #include "key_hash.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* What one step looks at, and so how long its pause is. */
@@ -472,12 +471,10 @@ bool toon_compaction_is_plain(const toon_compaction *self, uint64_t up_to) {
 }
 
 toon_err toon_compaction_install(toon_compaction *self, toon_volume **out) {
-    toon_file *file = &self->into->log->file;
     toon_err err = toon_dir_rename(self->dir, TOON_COMPACT_NAME, TOON_LOG_NAME);
     if (err != TOON_OK)
         return err;
-    (void)snprintf(file->path, sizeof file->path, "%s/%s", self->dir->path,
-                   TOON_LOG_NAME);
+    toon_log_named(self->into->log, self->dir, TOON_LOG_NAME);
     *out = self->into;
     self->into = NULL;
     self->dir = NULL;

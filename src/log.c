@@ -215,6 +215,11 @@ toon_log *toon_log_share(toon_log *log) {
     return log;
 }
 
+void toon_log_named(toon_log *log, const toon_dir *dir, const char *name) {
+    (void)snprintf(log->file.path, sizeof log->file.path, "%s/%s", dir->path,
+                   name);
+}
+
 void toon_log_free(toon_log *log) {
     if (log == NULL || atomic_fetch_sub(&log->sharers, 1) > 0)
         return;

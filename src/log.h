@@ -74,6 +74,9 @@ toon_err toon_log_open_any(const toon_dir *dir, const char *name,
                            toon_log **out);
 toon_err toon_log_check_head(toon_log *log);
 
+/* Its file has another name now. */
+void toon_log_named(toon_log *log, const toon_dir *dir, const char *name);
+
 /* No reader may be left (toon_epoch_retire). Gives reserved blocks back, but
  * for TOON_LOG_RESERVE. */
 void toon_log_free(toon_log *log);

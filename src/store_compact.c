@@ -406,9 +406,11 @@ static toon_err try_to_compact(toon_store *store) {
     toon_err err = TOON_TOO_LARGE;
     for (int i = 0; i < TRIES_MAX && err == TOON_TOO_LARGE; i++)
         err = compact_once(store);
-    if (err == TOON_CONFLICT)
-        return toon_fail_plain(err, "the compaction was stopped");
-    return err;
+    if (err != TOON_CONFLICT)
+        return err;
+    if (atomic_load(&store->read_only)) /* that is why no pause was given */
+        return toon_refuse_read_only(store);
+    return toon_fail_plain(err, "the compaction was stopped");
 }
 
 static void begin_compaction(struct care *care) {

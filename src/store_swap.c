@@ -42,9 +42,17 @@ static void publish_locked(toon_store *store, toon_volume *fresh) {
 
 /* ------------------------------------------------------------------- clear */
 
-static toon_err open_empty(toon_store *store, toon_volume **out) {
-    toon_log *log;
-    toon_err err = toon_log_open(&store->dir, TOON_LOG_NAME, false, &log);
+/* All that may be refused, while the old log has its name. */
+static toon_err make_empty(toon_store *store, uint64_t base,
+                           toon_volume **out) {
+    const toon_dir *dir = &store->dir;
+    toon_log *log = NULL;
+    uint32_t salt = 0;
+    toon_err err = toon_random(&salt, sizeof salt);
+    if (err == TOON_OK)
+        err = toon_log_create(dir, TOON_LOG_NEW_NAME, base, salt, true);
+    if (err == TOON_OK)
+        err = toon_log_open(dir, TOON_LOG_NEW_NAME, false, &log);
     if (err != TOON_OK)
         return err;
     *out = toon_volume_new(log, store->seed, 1, 0);
@@ -57,20 +65,41 @@ static toon_err open_empty(toon_store *store, toon_volume **out) {
     return TOON_OK;
 }
 
-static toon_err install_empty_locked(toon_store *store) {
+/* *renamed tells, also on failure, whether the old log has lost its name. */
+static toon_err install_empty(toon_store *store, toon_volume *fresh,
+                              bool *renamed) {
+    toon_err err =
+        toon_dir_rename(&store->dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
+    *renamed = err == TOON_OK;
+    if (err != TOON_OK)
+        return err;
+    toon_log_named(fresh->log, &store->dir, TOON_LOG_NAME);
+    return toon_dir_sync(&store->dir);
+}
+
+static toon_err give_up_empty(toon_store *store, toon_volume *fresh,
+                              bool renamed, toon_err err) {
+    toon_error told = *toon_last_error();
+    toon_volume_free(fresh);
+    if (!renamed)
+        (void)toon_dir_unlink(&store->dir, TOON_LOG_NEW_NAME);
+    (void)toon_fail_again(&told);
+    if (renamed) /* the files have moved on and memory has not */
+        toon_turn_read_only(store, err);
+    return err;
+}
+
+static toon_err swap_empty_locked(toon_store *store) {
     toon_volume *old = atomic_load(&store->volume);
     toon_volume *fresh = NULL;
     uint64_t base = old->log->base + atomic_load(&old->rows);
-    bool renamed;
+    bool renamed = false;
     toon_log_trim(old->log); /* a full disk has to have room for the new one */
-    toon_err err = toon_log_install(&store->dir, base, &renamed);
+    toon_err err = make_empty(store, base, &fresh);
     if (err == TOON_OK)
-        err = open_empty(store, &fresh);
-    if (err != TOON_OK) {
-        if (renamed) /* the files have moved on and memory has not */
-            toon_turn_read_only(store, err);
-        return err;
-    }
+        err = install_empty(store, fresh, &renamed);
+    if (err != TOON_OK)
+        return give_up_empty(store, fresh, renamed, err);
     publish_locked(store, fresh);
     store->dir_unsynced = false;
     toon_epoch_retire(retire_volume, old);
@@ -86,7 +115,7 @@ static toon_err clear_locked(toon_store *store) {
         return toon_fail_memory();
     (void)atomic_fetch_add(&store->batches, 1);
     (void)pthread_mutex_lock(&store->sync_lock);
-    err = install_empty_locked(store);
+    err = swap_empty_locked(store);
     (void)pthread_mutex_unlock(&store->sync_lock);
     (void)atomic_fetch_add(&store->batches, 1);
     if (err != TOON_OK) {
@@ -104,12 +133,14 @@ toon_err toon_clear(toon_store *store) {
         return toon_fail_plain(TOON_INVALID, "a batch cannot clear a store");
     toon_compact_stop(store); /* its file may be all the room there is */
     (void)pthread_mutex_lock(&store->writer_lock);
-    toon_err err = TOON_NO_MEMORY;
+    toon_err err;
     if (atomic_load(&store->read_only)) {
         err = toon_refuse_read_only(store);
     } else if (toon_epoch_enter()) {
         err = clear_locked(store);
         toon_epoch_leave();
+    } else {
+        err = toon_fail_memory();
     }
     (void)pthread_mutex_unlock(&store->writer_lock);
     if (err == TOON_OK && store->cache != NULL)
