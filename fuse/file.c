@@ -499,6 +499,7 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
     bool done = append ? buffer_append(&c->bytes, bytes)
                        : buffer_write(&c->bytes, *at, bytes);
     if (!done) {
+        c->refused = ENOMEM;
         return ENOMEM;
     }
     touch(c);

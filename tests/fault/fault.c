@@ -52,6 +52,7 @@ typedef enum call {
     CALL_RENAME,
     CALL_UNLINK,
     CALL_LINK,
+    CALL_COPY,
     CALL_MAP,
     CALL_MKDIR,
     CALL_LOCK,
@@ -121,7 +122,7 @@ static const struct {
     [CALL_ALLOCATE] = {"allocate",
                        true,
                        {{ENOSPC, false, NO_ROOM},
-                        {ENOSPC, true, NOTHING}, /* less is asked for then */
+                        {ENOSPC, false, NOTHING},
                         {EIO, false, NOTHING},
                         {EINTR, true, NOTHING},
                         {EOPNOTSUPP, true, NOTHING},
@@ -140,6 +141,14 @@ static const struct {
                    {{EIO, false, NOTHING},
                     {ENOSPC, false, NO_ROOM},
                     {EPERM, true, NOTHING}, /* some file systems have none */
+                    {EIO, false, DEAD_DISK},
+                    NO_WAY}},
+    [CALL_COPY] = {"copy",
+                   true,
+                   {{EIO, true, NOTHING}, /* then reads and writes do it */
+                    {EXDEV, true, NOTHING},
+                    {0, true, NOTHING},
+                    {ENOSPC, false, NO_ROOM},
                     {EIO, false, DEAD_DISK},
                     NO_WAY}},
     [CALL_MAP] = {"map", false, {{ENOMEM, false, NOTHING}, NO_WAY}},
@@ -213,6 +222,10 @@ bool fault_may_end_writing(void) {
     if (!came || chosen()->quiet)
         return false;
     return failed == CALL_SYNC || cut_refused || chosen()->then == DEAD_DISK;
+}
+
+bool fault_ended_the_disk(void) {
+    return came && chosen()->then == DEAD_DISK;
 }
 
 bool fault_left_a_torn_end(void) {
@@ -450,6 +463,16 @@ static int unlink_at(int dir_fd, const char *name) {
     return fails(CALL_UNLINK) ? -1 : unlinkat(dir_fd, name, 0);
 }
 
+static ssize_t copy_some(int from, int to, off_t offset, size_t size) {
+    const way *how = next(CALL_COPY);
+    if (how->error > 0) {
+        errno = how->error;
+        return -1;
+    }
+    size = how->error == 0 ? less_than(size) : size;
+    return toon_io_system.copy(from, to, offset, size);
+}
+
 static int link_at(int dir_fd, const char *from, const char *to) {
     if (fails(CALL_LINK))
         return -1;
@@ -489,6 +512,7 @@ const toon_io fault_io = {
     .rename_at = rename_at,
     .unlink_at = unlink_at,
     .make_dir = make_dir,
+    .copy = copy_some,
     .link_at = link_at,
     .size = size_of,
     .map = map,

@@ -42,6 +42,7 @@ bool fault_has_come(void);
 unsigned fault_ways(void);        /* how many ways it has */
 bool fault_is_harmless(void);     /* the caller must not notice it */
 bool fault_may_end_writing(void); /* it allows a store to turn read-only */
+bool fault_ended_the_disk(void);  /* for the rest of that public call */
 bool fault_left_a_torn_end(void); /* what was half written stayed */
 toon_err fault_expected(void);    /* what a failure because of it is called */
 const char *fault_name(void);

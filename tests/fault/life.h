@@ -31,7 +31,7 @@ typedef struct life {
 
     bool quiet;       /* no fault comes */
     bool in_group;    /* a batch or a gathering goes on */
-    bool swaps_log;   /* a failure now may end in read-only: the files moved */
+    bool swaps_log;   /* a failed sync may leave the old log or the new */
     bool failed;      /* closing may say so */
     bool ended;       /* the store turned read-only: closing has to say so */
     unsigned expired; /* keys that are gone, and may still be counted */

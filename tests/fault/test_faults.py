@@ -28,7 +28,6 @@ from faulty import FILES, LIBRARIES, MEMORY, PATIENCE_S, SYNCS, TRANSFERS
 from faulty import Failed, Plan, Shim, Tstd, Watchdog
 
 LINE = "faulted calls: %d, %d wrong"
-TRIES = 3
 WRONG_MAX = 10
 TEXT_MAX = 3000
 REFUSALS = (
@@ -36,12 +35,13 @@ REFUSALS = (
     b"ERR the disk failed",
     b"ERR no space left",
     b"MISCONF ",
-    b"ERR Protocol error: out of memory",  # closes the connection
+    b"ERR Protocol error: out of memory",
     b"ERR CONFIG SET failed (possibly related to argument 'save') - out of memory",
     b"ERR CONFIG SET failed (possibly related to argument 'client-out",
 )
+CLOSES = b"ERR Protocol error"
 FAULT_ERRNOS = (errno.ENOMEM, errno.EIO, errno.ENOSPC, errno.EROFS)
-ROUNDS_BETWEEN_RESTARTS = 10
+PASSES_BETWEEN_RESTARTS = 8
 NEVER = 1 << 60
 
 PLANS = {
@@ -65,7 +65,9 @@ class Faults:
         self.sound = Tstd(self.top, "sound")
         self.watchdog = Watchdog()
         self.plan = None
-        self.at = 0  # the number of the call that fails in each piece of work
+        self.step = 1  # every so many calls
+        self.at = 0  # the number of the call that fails
+        self.next = {}  # of each piece of work, unless all its calls have failed
         self.where = ""
         self.faulted = 0
         self.wrong = []
@@ -101,6 +103,21 @@ class Faults:
         self.watchdog.release()
         self.faulted += came
         return came > 0
+
+    def piece(self, name, once):
+        """Calls once() until it is done, each time with the next of its calls
+        failing. Where a fault does no harm, the next one has to wait for
+        another pass, since the work is done."""
+        done = False
+        while not done:
+            at = self.next.get(name, 0)
+            self.at = NEVER if at is None else at
+            self.arm(name)
+            done = once()
+            came = self.disarm()
+            if not came and not done:
+                raise Failed("does not work")
+            self.next[name] = at + self.step if came else None
 
     # Comparing.
 
@@ -144,13 +161,6 @@ class Faults:
 
     # Requests.
 
-    def request(self, words, how):
-        self.arm("%.60r" % (words,))
-        done = any(self.request_once(words, how) for _ in range(TRIES))
-        self.disarm()
-        if not done:
-            raise Failed("does not work again")
-
     def request_once(self, words, how):
         """True: it is done."""
         try:
@@ -158,10 +168,13 @@ class Faults:
         except resp_work.Closed:
             self.connect()
             return self.after_fault(words)
-        if isinstance(reply, resp_work.Error) and reply.startswith(REFUSALS):
+        refusal = resp_work.first_error(reply)
+        if refusal.startswith(REFUSALS):
+            if refusal.startswith(CLOSES):
+                self.connect()
             done = self.after_fault(words)
             if done and not self.may_end_writing(words):
-                raise Failed("was answered %r, and was done" % reply)
+                raise Failed("was answered %r, and was done" % refusal)
             if self.is_read_only():
                 self.come_back(words)
             return done
@@ -184,41 +197,34 @@ class Faults:
 
     def pipeline(self):
         """Many at once: of what fails, nothing is done, and all else is."""
-        left = [("SET", "many:%d" % i, "x" * i) for i in range(100)]
-        for words in left:
-            self.theirs.ask(*words)
-        self.arm("many requests at once")
-        for _ in range(TRIES):
-            try:
-                replies = self.ours.ask_all(left)
-            except resp_work.Closed:
-                self.connect()
-                continue
-            left = [
-                words
-                for words, reply in zip(left, replies)
-                if isinstance(reply, resp_work.Error)
-            ]
-            if left and self.is_read_only():
-                self.come_back(left[0])
-        self.disarm()
-        if left:
-            raise Failed("do not get through")
+        asked = [("SET", "many:%d" % i, "x" * 100) for i in range(12)]
+        try:
+            replies = self.ours.ask_all(asked)
+        except resp_work.Closed:
+            self.connect()
+            return False
+        fine = True
+        for words, reply in zip(asked, replies):
+            if isinstance(reply, resp_work.Error):
+                fine = False
+            else:
+                self.theirs.ask(*words)
+        if self.is_read_only():
+            self.come_back(asked[0])
+        elif self.difference():
+            raise Failed(self.difference())
+        return fine
 
     def visit(self):
         """A client that comes and goes; for want of memory it may wait, or be
         sent away."""
-        self.arm("a connection")
-        for _ in range(TRIES):
-            try:
-                visitor = resp_work.Connection(self.faulty.port)
-                visitor.ask("PING")
-                visitor.close()
-                break
-            except (OSError, resp_work.Closed):
-                if not self.plan.visible:
-                    raise Failed("ends") from None
-        self.disarm()
+        try:
+            visitor = resp_work.Connection(self.faulty.port)
+            visitor.ask("PING")
+            visitor.close()
+        except (OSError, resp_work.Closed):
+            return False
+        return True
 
     def may_end_writing(self, words):
         return self.plan is PLANS["syncs"] or words in resp_work.FLUSHES
@@ -236,13 +242,6 @@ class Faults:
         self.connect()
 
     # Files.
-
-    def file_work(self, work):
-        self.arm(work.name)
-        done = any(self.file_work_once(work) for _ in range(TRIES))
-        self.disarm()
-        if not done:
-            raise Failed("does not work again")
 
     def file_work_once(self, work):
         """True: it is done."""
@@ -268,34 +267,39 @@ class Faults:
             raise Failed("%s, and %s" % (result, text))
         return True
 
-    # Rounds.
+    # Passes.
 
-    def all_work(self):
+    def empty(self):
         for connection in (self.ours, self.theirs):
             connection.ask("FLUSHALL")
-        for words, how in resp_work.requests():
-            self.request(words, how)
-        self.pipeline()
-        self.visit()
-        for work in mount_work.ALL:
-            self.file_work(work)
 
-    def round(self, at):
-        """All work; of each piece, call number `at` fails. False: no piece has
-        so many."""
-        before = self.faulted, len(self.wrong)
-        self.at = at
+    def all_work(self):
+        self.empty()
+        for number, (words, how) in enumerate(resp_work.requests()):
+            name = "request %d, %.60r" % (number, words)
+            self.piece(name, lambda w=words, h=how: self.request_once(w, h))
+        self.piece("many requests at once", self.pipeline)
+        self.piece("a connection", self.visit)
+        self.empty()
+        for work in mount_work.ALL:
+            self.piece(work.name, lambda w=work: self.file_work_once(w))
+
+    def one_pass(self):
+        """False: every call of every piece has failed."""
+        before = self.faulted
         try:
             self.all_work()
             self.where = "all work"
             self.compare_all("afterwards")
         except Failed as failure:
             self.went_wrong(failure)
-        return (self.faulted, len(self.wrong)) != before
+        return self.faulted != before
 
     def went_wrong(self, failure):
-        """Both start anew, with nothing."""
+        """Both start anew, with nothing, and leave that call out."""
         self.shim.disarm()
+        if self.next.get(self.where, None) is not None or self.where in self.next:
+            self.next[self.where] = self.at + self.step
         text = str(failure)
         if self.watchdog.barked:
             self.watchdog.barked = False
@@ -340,37 +344,34 @@ class Faults:
         if done.returncode != 0:
             raise Failed("tst check: " + harness.tail(done.stdout + done.stderr))
 
-    def rounds(self, name, step):
-        self.plan = PLANS[name]
+    def passes(self, name, step=1):
+        self.plan, self.step, self.next = PLANS[name], step, {}
         self.begin()
-        at = 0
-        while self.round(at):
-            at += step
-            if at // step % ROUNDS_BETWEEN_RESTARTS == 0:
+        count = 0
+        while self.one_pass():
+            count += 1
+            if count % PASSES_BETWEEN_RESTARTS == 0:
                 self.check_restart()
         self.end()
 
     def flushes(self, name, step):
         """They have far more calls than all other requests."""
-        self.plan = PLANS[name]
+        self.plan, self.step, self.next = PLANS[name], step, {}
         self.begin()
         for words in resp_work.FLUSHES:
-            self.at, before = 0, -1
-            while self.faulted != before:
-                before = self.faulted
+            while self.next.get(words[0], 0) is not None:
                 for connection in (self.ours, self.theirs):
                     connection.ask("MSET", "a", "1", "b", "2")
                 try:
-                    self.request(words, resp_work.EXACT)
+                    self.piece(words[0], lambda w=words: self.request_once(w, resp_work.EXACT))
                 except Failed as failure:
                     self.went_wrong(failure)
-                self.at += step
         self.end()
 
-    def syncs(self, step):
+    def syncs(self):
         """Under `always`, where each change has its sync."""
         self.faulty.args = ["--appendfsync", "always"]
-        self.rounds("syncs", step)
+        self.passes("syncs")
         self.faulty.args = []
 
     # Starts.
@@ -397,7 +398,8 @@ class Faults:
     def check_start(self, wanted):
         """Nothing is left of what failed."""
         try:
-            self.check_files()
+            if wanted:
+                self.check_files()
             self.faulty.start()
             self.connect()
             text = resp_work.difference(resp_work.dump(self.ours), wanted)
@@ -466,7 +468,7 @@ class Faults:
 
 def read_arguments():
     parser = argparse.ArgumentParser(prog="test_faults.py")
-    parser.add_argument("--only", help="first, starts, flushes, rounds, syncs or library")
+    parser.add_argument("--only", help="first, starts, flushes, passes, syncs or library")
     parser.add_argument("--plan", help="one of " + ", ".join(PLANS))
     parser.add_argument("fault_store", nargs="?")
     return parser.parse_args()
@@ -484,6 +486,7 @@ def run_programs(faults, arguments):
         ]
 
     small = harness.SMALL
+    step = 7 if small else 1
     extra = ("libraries",) if arguments.plan == "libraries" else ()
     for name in wanted("first", "eio", "enospc"):
         faults.first_starts(name)
@@ -491,10 +494,10 @@ def run_programs(faults, arguments):
         faults.starts(name, 17 if small else 1)
     for name in wanted("flushes", "memory", "eio"):
         faults.flushes(name, 17 if small else 1)
-    for name in wanted("rounds", "memory", "eio", "enospc", "eintr", "short", *extra):
-        faults.rounds(name, 7 if small else 1)
+    for name in wanted("passes", "memory", "eio", "enospc", "eintr", "short", *extra):
+        faults.passes(name, step)
     if wanted("syncs", "syncs"):
-        faults.syncs(1)
+        faults.syncs()
 
 
 def main():
