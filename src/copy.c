@@ -192,12 +192,13 @@ static toon_err make_index(const struct copying *self) {
 static toon_err put_index(struct copying *self, const toon_file *index,
                           const toon_log *log) {
     bool snapshot = (self->store->options.flags & TOON_OPEN_READ_ONLY) != 0;
-    toon_err err = toon_dir_unlink(&self->dir, TOON_INDEX_NAME);
-    if (err != TOON_OK)
-        return err;
-    err = snapshot ? make_index(self) : take_index(self, index, log);
-    return err == TOON_OK ? TOON_OK
-                          : toon_dir_unlink(&self->dir, TOON_INDEX_NEW_NAME);
+    toon_err err = snapshot ? make_index(self) : take_index(self, index, log);
+    if (err == TOON_OK)
+        err = toon_log_check_held(log);
+    if (err == TOON_OK)
+        return toon_dir_sync(&self->dir);
+    err = toon_dir_unlink(&self->dir, TOON_INDEX_NEW_NAME);
+    return err == TOON_OK ? toon_dir_unlink(&self->dir, TOON_INDEX_NAME) : err;
 }
 
 /* ------------------------------------------------------------------- whole */
@@ -214,22 +215,25 @@ static void remove_copy(const struct copying *self) {
         (void)toon_dir_unlink(&self->dir, names[i]);
 }
 
-/* The log has its name last: an index alone is no store. */
+/* The index follows when the log has its name for good: where an index stands
+ * alone, somebody took a log away. */
 static toon_err copy_log(struct copying *self, const toon_file *index,
                          const toon_log *log, uint64_t end, uint64_t rows) {
     uint32_t hint = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
     self->total = end;
     tell_progress(self, 0);
     toon_err err = copy_file(self, &log->file, TOON_LOG_NEW_NAME, end, &hint);
-    if (err == TOON_OK)
-        err = put_index(self, index, log);
+    if (err == TOON_OK) /* a copy before this one may not have come further */
+        err = toon_dir_unlink(&self->dir, TOON_INDEX_NAME);
     if (err == TOON_OK) /* of a snapshot: is it still what it was? */
         err = toon_log_check_held(log);
     if (err == TOON_OK)
         err = check_stop(self);
     if (err == TOON_OK)
         err = toon_dir_rename(&self->dir, TOON_LOG_NEW_NAME, TOON_LOG_NAME);
-    return err == TOON_OK ? toon_dir_sync(&self->dir) : err;
+    if (err == TOON_OK)
+        err = toon_dir_sync(&self->dir);
+    return err == TOON_OK ? put_index(self, index, log) : err;
 }
 
 static toon_err copy_store(toon_store *store, struct copying *self) {

@@ -331,7 +331,7 @@ static toon_err copy_up_to(toon_store *store, toon_compaction *compaction,
 /* What was written since the last round, until little is left. */
 static toon_err catch_up(toon_store *store, toon_compaction *compaction,
                          struct pace *pace) {
-    enum { MARGIN_ROWS = 4096 };
+    enum { MARGIN_ROWS = 4096, MARGIN_SHIFT_MAX = 6 };
 
     toon_err err = TOON_OK;
     bool swapped = false;
@@ -340,8 +340,9 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
             return TOON_CONFLICT;
         toon_point point = toon_point_of(compaction->from);
         uint64_t base = compaction->from->log->base + point.rows;
+        unsigned shift = tries < MARGIN_SHIFT_MAX ? tries : MARGIN_SHIFT_MAX;
         if (tries > 0) /* who writes now, writes on */
-            base += (uint64_t)MARGIN_ROWS << tries;
+            base += (uint64_t)MARGIN_ROWS << shift;
         toon_pause_end(&compaction->pause);
         atomic_store(&store->care.total, point.covered);
         compaction->exact = false;
@@ -352,8 +353,9 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
             err = toon_compaction_sync(compaction, base);
         if (err == TOON_OK)
             err = toon_swap_compacted(store, compaction, tries, &swapped);
-        if (err == TOON_TOO_LARGE) /* the next try has room for it */
-            store->care.base_min = tries == 0 ? base : base + base / 2;
+        if (err == TOON_TOO_LARGE) /* the next one has room for all tries */
+            store->care.base_min =
+                base + base / 2 + ((uint64_t)MARGIN_ROWS << MARGIN_SHIFT_MAX);
     }
     return err;
 }

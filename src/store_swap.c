@@ -247,7 +247,8 @@ static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
  * that is durable in the old one, and what of it is durable must be a state of
  * its own: then what was copied since is a tail as any other. No row number of
  * the old log may be used again either. With TOON_SYNC_ALWAYS, or if syncs
- * keep coming in between, it is synced here.
+ * keep coming in between, or if the rest would cost too much (records that
+ * build on others are copied whole, each), it is synced here.
  */
 static bool may_swap_locked(toon_store *store,
                             const toon_compaction *compaction, unsigned tries,
@@ -258,11 +259,11 @@ static bool may_swap_locked(toon_store *store,
     uint64_t next_row = log->base + atomic_load(&volume->rows);
     if (!is_little(end - compaction->at, tries))
         return false;
-    *sync = !compaction->exact ||
+    bool plain = toon_compaction_is_plain(compaction, end);
+    *sync = !compaction->exact || !plain ||
             atomic_load(&log->synced) > compaction->durable ||
-            compaction->into->log->base < next_row ||
-            !toon_compaction_is_plain(compaction, end);
-    return !*sync || tries >= TRIES_MAX ||
+            compaction->into->log->base < next_row;
+    return !*sync || !plain || tries >= TRIES_MAX ||
            store->options.sync == TOON_SYNC_ALWAYS;
 }
 
