@@ -136,15 +136,19 @@ static void tell_wrong(const struct target *target, const disk_image *image,
 
 /* ------------------------------------------------------------------ images */
 
-/* The copies of a life that the image may have. */
+/* The copies of a life that the image may have; those that were made long ago
+ * are looked at now and then. */
 static bool copies_are_right(const struct target *target,
                              const disk_image *image, char *text, size_t size) {
+    enum { LONG_AGO = 10 };
+
     const workload *life = &target->world->workload;
     bool right = true;
     for (unsigned i = 0; right && i < life->copies; i++) {
         const workload_copy *copy = &life->copied[i];
         bool done = target->call >= copy->done;
-        if (target->call < copy->begun)
+        if (target->call < copy->begun ||
+            (target->call > copy->done + LONG_AGO && target->variant % 8 != 0))
             continue;
         disk_remove(copy_dir);
         (void)disk_image_write(image, copy->name, copy_dir);
@@ -264,10 +268,10 @@ static void world_wrong(struct world *world, const char *what,
            world->life, what, text);
 }
 
-static void remove_life(void) {
+static void remove_life(const struct world *world) {
     char path[120];
     disk_remove(store_dir);
-    for (unsigned i = 0; i < WORKLOAD_COPIES; i++) {
+    for (unsigned i = 0; i < world->workload.copies_ever; i++) {
         (void)snprintf(path, sizeof path, "%s/" WORKLOAD_COPY, life_dir, i);
         disk_remove(path);
     }
@@ -340,7 +344,7 @@ static bool rebirth(struct world *world) {
     disk_platters_advance(&platters, target.call);
     history_window window = window_of(&target);
     disk_image_build(&platters, target.kind, seed_of(&target), &image);
-    remove_life();
+    remove_life(world);
     (void)mkdir(life_dir, 0777);
     (void)disk_image_write(&image, WORKLOAD_STORE, store_dir);
     if (kill)
@@ -436,7 +440,7 @@ static void run_world(uint64_t seed) {
     lying_disk_reset();
     disk_journal_free(&world.journal);
     history_free(&world.history);
-    remove_life();
+    remove_life(&world);
 }
 
 /* ----------------------------------------------------------------- program */

@@ -352,6 +352,21 @@ static void reopen(workload *self) {
     (void)happened(self, "open again", err, TOON_OK);
 }
 
+static void copy(workload *self) {
+    char path[300];
+    workload_copy *made = &self->copied[self->copies];
+    if (self->copies == WORKLOAD_COPIES)
+        return;
+    made->begun = lying_disk_length();
+    made->state = history_newest(self->history);
+    (void)snprintf(made->name, sizeof made->name, WORKLOAD_COPY,
+                   self->copies_ever++);
+    (void)snprintf(path, sizeof path, "%s/%s", self->root, made->name);
+    toon_err err = toon_copy(self->store, path, NULL, NULL);
+    made->done = lying_disk_length();
+    self->copies += happened(self, "copy", err, TOON_OK);
+}
+
 /* -------------------------------------------------------------- compaction */
 
 static void compact(workload *self) {
@@ -366,8 +381,8 @@ static void stop_compacting(workload *self) {
 /* What goes on while a compaction does. */
 static void do_beside(workload *self) {
     static const struct step steps[] = {
-        {12, change},  {6, batch}, {2, gather},
-        {3, sync_all}, {1, clear}, {1, stop_compacting},
+        {12, change}, {6, batch},           {2, gather}, {3, sync_all},
+        {1, clear},   {1, stop_compacting}, {1, copy},
     };
     for (uint64_t i = pick(self, 4); i > 0; i--)
         take_step(self, steps, sizeof steps / sizeof *steps);
@@ -434,7 +449,7 @@ static void step(workload *self) {
     static const struct step steps[] = {
         {60, change}, {10, batch},         {8, gather}, {10, sync_all},
         {1, clear},   {4, expire},         {2, reopen}, {10, read_some},
-        {1, compact}, {4, compact_beside},
+        {1, compact}, {4, compact_beside}, {1, copy},
     };
     if (self->kind == WORKLOAD_BARE)
         set_some(self);
@@ -466,6 +481,7 @@ void workload_adopt(workload *self) {
     const history *past = self->history;
     memcpy(self->now, past->states[history_newest(past)].values,
            sizeof self->now);
+    self->copies = 0;
 }
 
 void workload_run(workload *self, unsigned steps) {

@@ -9,11 +9,11 @@
 
 #include "history.h"
 
-enum { WORKLOAD_COPIES = 3 };
+enum { WORKLOAD_COPIES = 2 }; /* at most, in one life */
 
-/* A copy that was made: from `journal` calls on it is promised. */
+/* A copy that was made: from `done` calls on it is promised. */
 typedef struct workload_copy {
-    char name[16]; /* its directory, beside the store's; "": none */
+    char name[24]; /* its directory, beside the store's */
     size_t begun, done;
     size_t state;
 } workload_copy;
@@ -34,7 +34,8 @@ typedef struct workload {
     uint64_t random; /* not 0 */
     int64_t clock_ms;
     bool gathering, batching;
-    unsigned copies;
+    unsigned copies_ever; /* their names are never used again */
+    unsigned copies;      /* of this life */
     workload_copy copied[WORKLOAD_COPIES];
     char wrong[600]; /* what the store did that its model does not; "" */
 } workload;
@@ -50,7 +51,7 @@ void workload_init(workload *self, const char *root, history *past,
 /* Opens the store on the lying disk. */
 toon_err workload_open(workload *self);
 
-/* The model goes on from the history's newest state. */
+/* A new life: the model goes on from the history's newest state. */
 void workload_adopt(workload *self);
 
 /* So many random steps, or until something is wrong. */
