@@ -15,6 +15,7 @@ typedef struct backend_ops {
     toon_err (*stat)(void *store, toon_slice key, toon_key_stat *out);
     toon_err (*set)(void *store, toon_slice key, toon_slice value,
                     const toon_set_options *options);
+    toon_err (*reserve)(void *store, size_t bytes);
     toon_err (*append)(void *store, toon_slice key, toon_slice bytes);
     toon_err (*remove)(void *store, toon_slice key);
     toon_err (*rename)(void *store, toon_slice from, toon_slice to,

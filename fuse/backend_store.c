@@ -17,6 +17,10 @@ static toon_err store_set(void *store, toon_slice key, toon_slice value,
     return toon_set(store, key, value, options);
 }
 
+static toon_err store_reserve(void *store, size_t bytes) {
+    return toon_reserve(store, bytes);
+}
+
 static toon_err store_append(void *store, toon_slice key, toon_slice bytes) {
     return toon_append(store, key, bytes, NULL);
 }
@@ -78,6 +82,7 @@ backend backend_of_store(toon_store *store) {
         .get = store_get,
         .stat = store_stat,
         .set = store_set,
+        .reserve = store_reserve,
         .append = store_append,
         .remove = store_remove,
         .rename = store_rename,

@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
 /* What the table knows of a node, read at once. */
 struct standing {
@@ -441,26 +440,13 @@ int file_close_locked(struct mount *m, node *n) {
 
 /* ------------------------------------------------------------------- write */
 
-/* May the content grow to `size`? */
-static int check_room(const struct mount *m, const content *c, size_t size) {
+/* May the content be `size` bytes, of which `add` are to be committed? Asked
+ * for at once: many programs look at no error of close(2). */
+static int check_room(const struct mount *m, size_t size, size_t add) {
     size_t limit = m->options.value_size_max != 0 ? m->options.value_size_max
                                                   : TOON_VALUE_SIZE_LIMIT;
-    size_t now = buffer_size(&c->bytes);
-    toon_stats stats;
-    m->store.ops->figures(m->store.store, &stats);
-    if (stats.read_only) {
-        return EROFS;
-    }
-    if (size > limit) {
-        return EFBIG;
-    }
-    if (size <= now) {
-        return 0;
-    }
-    size_t new_bytes = c->bytes.whole
-                           ? size
-                           : buffer_uncommitted(&c->bytes).size + (size - now);
-    return check_space(m, &stats, new_bytes);
+    return size > limit ? EFBIG
+                        : errno_of(m->store.ops->reserve(m->store.store, add));
 }
 
 int file_read_locked(struct mount *m, node *n, size_t offset, size_t size,
@@ -488,7 +474,12 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
         catch_up(m, n);
         *at = buffer_size(&c->bytes);
     }
-    int error = check_room(m, c, *at + bytes.size);
+    size_t now = buffer_size(&c->bytes);
+    size_t size = *at + bytes.size > now ? *at + bytes.size : now;
+    size_t add = append && !c->bytes.whole
+                     ? buffer_uncommitted(&c->bytes).size + bytes.size
+                     : size;
+    int error = check_room(m, size, add);
     if (error == 0 && !append) {
         error = load_base(m, n, true);
     }
@@ -508,7 +499,7 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
 
 int file_truncate_locked(struct mount *m, node *n, size_t size) {
     content *c = n->content;
-    int error = check_room(m, c, size);
+    int error = check_room(m, size, size);
     if (error == 0 && size > 0) {
         error = load_base(m, n, true);
     }
@@ -525,8 +516,11 @@ int file_truncate_locked(struct mount *m, node *n, size_t size) {
 
 int file_zero_locked(struct mount *m, node *n, size_t from, size_t size) {
     content *c = n->content;
-    int error = load_base(m, n, true);
     size_t end = buffer_size(&c->bytes);
+    int error = check_room(m, end, end);
+    if (error == 0) {
+        error = load_base(m, n, true);
+    }
     if (error != 0 || from >= end) {
         return error;
     }

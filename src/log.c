@@ -277,19 +277,22 @@ void toon_log_drop(toon_log *log, size_t size) {
         toon_buf_free(&log->gather);
 }
 
-toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
-                        uint64_t size_max) {
-    toon_err err = TOON_OK;
-    uint64_t end = toon_log_end(log);
+toon_err toon_log_make_room(toon_log *log, uint64_t end, size_t cushion,
+                            uint64_t size_max) {
     if (size_max == 0 || size_max > TOON_LOG_OFFSET_LIMIT)
         size_max = TOON_LOG_OFFSET_LIMIT;
-    if (log->gather.failed)
-        err = toon_fail_memory();
-    else if (end > size_max)
-        err = fail_at(log, TOON_FULL, end,
-                      "no space: the store has reached its size limit");
-    else
-        err = allocate_up_to(log, end + cushion);
+    if (end > size_max)
+        return fail_at(log, TOON_FULL, end,
+                       "no space: the store has reached its size limit");
+    return allocate_up_to(log, end + cushion);
+}
+
+toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
+                        uint64_t size_max) {
+    uint64_t end = toon_log_end(log);
+    toon_err err = log->gather.failed
+                       ? toon_fail_memory()
+                       : toon_log_make_room(log, end, cushion, size_max);
     if (err != TOON_OK)
         toon_log_drop(log, begun);
     else

@@ -98,6 +98,11 @@ static inline uint64_t toon_log_end(const toon_log *log) {
  */
 size_t toon_log_begin(toon_log *log);
 
+/* Writer. Reserves room on the disk for a log that ends at `end`, plus
+ * `cushion` bytes, and looks at size_max (0: no limit). TOON_FULL, IO. */
+toon_err toon_log_make_room(toon_log *log, uint64_t end, size_t cushion,
+                            uint64_t size_max);
+
 /*
  * Writer. Reserves room on the disk for what was encoded since begin, plus
  * `cushion` bytes, and looks at size_max (0: no limit). On TOON_FULL, IO or

@@ -577,24 +577,56 @@ static uint64_t cushion(const toon_log *log) {
     return size < CUSHION_MAX ? size : CUSHION_MAX;
 }
 
-/* Room for the line that was encoded last. A full disk is a reason to compact;
- * while that makes room, what adds must not take it. */
-static toon_err admit(toon_store *store, size_t begun, bool removes) {
-    toon_log *log = current_log(store);
-    if (removes)
-        return toon_log_admit(log, begun, CLEAR_CUSHION, 0);
-    if (atomic_load_explicit(&store->care.making_room, memory_order_relaxed)) {
-        toon_log_drop(log, begun);
-        return toon_fail_plain(TOON_FULL, "no space left; a compaction that "
-                                          "makes room is under way");
-    }
-    toon_err err =
-        toon_log_admit(log, begun, cushion(log), store->options.store_size_max);
+/* While a compaction makes room, what adds must not take it. */
+static toon_err check_making_room(toon_store *store) {
+    if (!atomic_load_explicit(&store->care.making_room, memory_order_relaxed))
+        return TOON_OK;
+    return toon_fail_plain(TOON_FULL, "no space left; a compaction that makes "
+                                      "room is under way");
+}
+
+/* A full disk is a reason to compact. */
+static toon_err note_room(toon_store *store, toon_err err) {
     bool starved = err == TOON_FULL;
     if (starved !=
             atomic_load_explicit(&store->care.starved, memory_order_relaxed) &&
         (starved || err == TOON_OK))
         atomic_store(&store->care.starved, starved);
+    return err;
+}
+
+/* Room for the line that was encoded last. */
+static toon_err admit(toon_store *store, size_t begun, bool removes) {
+    toon_log *log = current_log(store);
+    if (removes)
+        return toon_log_admit(log, begun, CLEAR_CUSHION, 0);
+    toon_err err = check_making_room(store);
+    if (err != TOON_OK) {
+        toon_log_drop(log, begun);
+        return err;
+    }
+    return note_room(store, toon_log_admit(log, begun, cushion(log),
+                                           store->options.store_size_max));
+}
+
+/* Of bytes that are no text, base64 makes a third more. */
+static uint64_t record_size_max(size_t value_size) {
+    enum { KEY_AND_REST = 4096 };
+
+    return (uint64_t)value_size + value_size / 3 + KEY_AND_REST;
+}
+
+toon_err toon_reserve(toon_store *store, size_t bytes) {
+    toon_lock_writer(store);
+    toon_log *log = current_log(store);
+    uint64_t end = toon_log_end(log) + record_size_max(bytes);
+    toon_err err = atomic_load(&store->read_only) ? toon_refuse_read_only(store)
+                                                  : check_making_room(store);
+    if (err == TOON_OK)
+        err =
+            note_room(store, toon_log_make_room(log, end, cushion(log),
+                                                store->options.store_size_max));
+    toon_unlock_writer(store);
     return err;
 }
 

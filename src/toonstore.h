@@ -284,6 +284,13 @@ typedef struct toon_set_options {
                             none */
 } toon_set_options;
 
+/*
+ * Is there room for a value of so many bytes more? For who gathers one in
+ * pieces and wants to know in time. What it reserves on the disk is kept for
+ * nobody. On TOON_FULL the store makes room if it can, which takes a moment.
+ */
+TOON_API toon_err toon_reserve(toon_store *store, size_t bytes);
+
 /* Replaces the value whole. `options` may be NULL. */
 TOON_API toon_err toon_set(toon_store *store, toon_slice key, toon_slice value,
                            const toon_set_options *options);

@@ -274,6 +274,33 @@ class SmallDisk(FullTest):
         server.start()
         self.assert_there(server, there)
 
+    @harness.needs_fuse
+    def test_files_are_overwritten_for_longer_than_the_disk(self):
+        for args in ((), ("--store-max", "%dmb" % (DISK_MB // 2))):
+            server = self.small_server(*args, mount=True)
+            path = os.path.join(server.mount, "file")
+            refused = 0
+
+            def write(value):
+                nonlocal refused
+                try:
+                    harness.write_file(path, value)
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOSPC)
+                    refused += 1
+                    return False
+                return True
+
+            for number in range(DISK_MB * 4):
+                value = b"%d " % number * (MB // 8)
+                harness.wait_until(lambda: write(value), "room to be made")
+                self.assertEqual(harness.read_file(path), value)
+            with server.client() as client:
+                self.assertGreater(client.info("toonstore")["compactions"], 0)
+                self.assertGreater(refused, 0)
+                self.assertTrue(client.flushdb())
+            self.stop(server)
+
     def test_killed_while_room_is_made_nothing_is_lost(self):
         server = self.small_server("--compact-rate", "8mb")
         there, _ = self.fill(server)

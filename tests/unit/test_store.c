@@ -760,6 +760,31 @@ static void the_store_size_limit_binds_but_deleting_goes_on(void **state) {
     assert_value_bytes(self, "1", value, sizeof value);
 }
 
+static void room_can_be_asked_for_in_time(void **state) {
+    struct fixture *self = *state;
+    toon_stats before, after;
+    close_store(self);
+    self->options.store_size_max = 64 * 1024;
+    reopen(self);
+    toon_stat(self->store, &before);
+    assert_ok(toon_reserve(self->store, 0));
+    assert_ok(toon_reserve(self->store, 40 * 1024));
+    assert_int_equal(toon_reserve(self->store, 64 * 1024), TOON_FULL);
+    assert_int_equal(toon_reserve(self->store, SIZE_MAX / 2), TOON_FULL);
+    /* Whatever the bytes are, they fit where there was said to be room. */
+    char value[40 * 1024];
+    memset(value, 0xff, sizeof value);
+    assert_ok(toon_set(self->store, toon_str("k"),
+                       toon_bytes(value, sizeof value), NULL));
+    assert_int_equal(toon_reserve(self->store, sizeof value), TOON_FULL);
+    toon_stat(self->store, &after);
+    assert_int_equal(after.keys, before.keys + 1);
+    close_store(self);
+    self->options.flags = TOON_OPEN_READ_ONLY;
+    reopen(self);
+    assert_int_equal(toon_reserve(self->store, 0), TOON_READ_ONLY);
+}
+
 /* ----------------------------------------------------------------- threads */
 
 struct worker {
@@ -1068,6 +1093,7 @@ int main(void) {
         STORE_TEST(a_read_only_store_refuses_changes),
         STORE_TEST(no_create_and_bad_options_are_refused),
         STORE_TEST(the_store_size_limit_binds_but_deleting_goes_on),
+        STORE_TEST(room_can_be_asked_for_in_time),
         STORE_TEST(threads_lose_no_append),
         STORE_TEST(clearing_disturbs_no_reader),
         STORE_TEST(cancelled_batches_disturb_no_reader),

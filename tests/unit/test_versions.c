@@ -82,6 +82,12 @@ static void fake_figures(void *self, toon_stats *out) {
     *out = (toon_stats){.keys = 1};
 }
 
+static toon_err fake_reserve(void *self, size_t bytes) {
+    (void)self;
+    (void)bytes;
+    return TOON_OK;
+}
+
 static void tell_moved(void) {
     notices_on_change(
         m, &(toon_change){.kind = TOON_CHANGE_MOVED, .version = MARK});
@@ -121,6 +127,7 @@ static void move_and_tell_later(void) {
 static const backend_ops ops = {.get = fake_get,
                                 .stat = fake_stat,
                                 .set = fake_set,
+                                .reserve = fake_reserve,
                                 .version_base = fake_version_base,
                                 .figures = fake_figures};
 
