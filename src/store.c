@@ -36,6 +36,17 @@ int64_t toon_now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+struct timespec toon_deadline(clockid_t clock, unsigned ms) {
+    struct timespec until;
+    (void)clock_gettime(clock, &until);
+    until.tv_nsec += (long)ms * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    return until;
+}
+
 /* ------------------------------------------------------- what threads know */
 
 /* A thread gathers in a few stores at most; past that, changes are written
@@ -83,13 +94,7 @@ enum { PATIENCE_MS = 1 };
  * the gate, at which all others wait until he had his turn.
  */
 static void lock_contended(toon_store *store) {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)PATIENCE_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
+    struct timespec until = toon_deadline(CLOCK_REALTIME, PATIENCE_MS);
     if (pthread_mutex_timedlock(&store->writer_lock, &until) == 0)
         return;
     (void)pthread_mutex_lock(&store->gate);

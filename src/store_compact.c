@@ -588,13 +588,7 @@ static void tell_progress(toon_store *store, toon_progress_fn *progress,
 static void wait_for_end(struct care *care) {
     enum { PROGRESS_MS = 100 };
 
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)PROGRESS_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
+    struct timespec until = toon_deadline(CLOCK_REALTIME, PROGRESS_MS);
     (void)pthread_cond_timedwait(&care->ended, &care->lock, &until);
 }
 

@@ -24,6 +24,7 @@
 #include "volume.h"
 
 #include <pthread.h>
+#include <time.h>
 
 struct watcher {
     struct watcher *next;
@@ -131,6 +132,9 @@ toon_err toon_open_on(const toon_io *io, const char *dir,
                       const toon_options *options, toon_store **out);
 
 int64_t toon_now_ms(void);
+
+/* The moment so many ms from now, below a second, for timed waits. */
+struct timespec toon_deadline(clockid_t clock, unsigned ms);
 
 static inline bool toon_is_expired(int64_t expires_ms, int64_t now_ms) {
     return expires_ms != 0 && expires_ms <= now_ms;

@@ -50,13 +50,7 @@ static void keep_synced(toon_store *store, int64_t *next_ms) {
 }
 
 static bool wait_for_tick(toon_store *store) {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)TICK_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
+    struct timespec until = toon_deadline(CLOCK_MONOTONIC, TICK_MS);
     (void)pthread_mutex_lock(&store->keeper_lock);
     int result = 0;
     while (!store->keeper_stop && result != ETIMEDOUT)

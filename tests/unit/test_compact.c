@@ -1,10 +1,8 @@
 /* test_compact.c - a log gives its dead bytes back, and nothing else, whatever
  * is done to the store meanwhile. */
 #include "checkpoint.h"
-#include "faulty_io.h"
-#include "fixture.h"
+#include "faulty_fixture.h"
 #include "index_file.h"
-#include "store_internal.h"
 
 #include <pthread.h>
 
@@ -338,27 +336,6 @@ static void watchers_hear_that_versions_moved(void **state) {
 }
 
 /* ----------------------------------------------------------- when it fails */
-
-static toon_io io;
-
-static int faulty_setup(void **state) {
-    struct fixture *self = calloc(1, sizeof *self);
-    memset(&faulty, 0, sizeof faulty);
-    io = faulty_io();
-    (void)snprintf(self->dir, sizeof self->dir, "/tmp/toon-unit-XXXXXX");
-    if (mkdtemp(self->dir) == NULL)
-        return -1;
-    self->options.sync = TOON_SYNC_NO;
-    *state = self;
-    return toon_open_on(&io, self->dir, &self->options, &self->store) == TOON_OK
-               ? 0
-               : -1;
-}
-
-static int faulty_teardown(void **state) {
-    memset(&faulty, 0, sizeof faulty);
-    return fixture_teardown(state);
-}
 
 static void fail_with(int *fault, int sys_errno) {
     *fault = sys_errno;

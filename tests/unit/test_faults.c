@@ -1,29 +1,6 @@
 /* test_faults.c - a disk that refuses: every refusal is told, and the store is
  * as it was. */
-#include "faulty_io.h"
-#include "fixture.h"
-#include "store_internal.h"
-
-static toon_io io;
-
-static int faulty_setup(void **state) {
-    struct fixture *self = calloc(1, sizeof *self);
-    memset(&faulty, 0, sizeof faulty);
-    io = faulty_io();
-    (void)snprintf(self->dir, sizeof self->dir, "/tmp/toon-unit-XXXXXX");
-    if (mkdtemp(self->dir) == NULL)
-        return -1;
-    self->options.sync = TOON_SYNC_NO;
-    *state = self;
-    return toon_open_on(&io, self->dir, &self->options, &self->store) == TOON_OK
-               ? 0
-               : -1;
-}
-
-static int faulty_teardown(void **state) {
-    memset(&faulty, 0, sizeof faulty);
-    return fixture_teardown(state);
-}
+#include "faulty_fixture.h"
 
 static toon_err set(struct fixture *self, const char *key, const char *value) {
     return toon_set(self->store, toon_str(key), toon_str(value), NULL);
