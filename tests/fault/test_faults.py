@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+
 import harness
 import mount_work
 import resp_work
@@ -69,6 +71,7 @@ class Faults:
         self.at = 0  # the number of the call that fails
         self.next = {}  # of each piece of work, unless all its calls have failed
         self.where = ""
+        self.came = self.came_back = False  # the fault; a restart because of it
         self.faulted = 0
         self.wrong = []
         self.ours = self.theirs = None  # connections: to the faulty, the sound
@@ -93,16 +96,17 @@ class Faults:
 
     def arm(self, where):
         self.where = where
+        self.came = self.came_back = False
         self.watchdog.guard(self.faulty)
         self.shim.arm(self.plan, self.at)
 
     def disarm(self):
-        """True: the fault came."""
-        came = self.shim.failed
+        """True: the fault has come, since arm()."""
+        self.came = self.came or self.shim.failed > 0
+        self.faulted += self.shim.failed
         self.shim.disarm()
         self.watchdog.release()
-        self.faulted += came
-        return came > 0
+        return self.came
 
     def piece(self, name, once):
         """Calls once() until it is done, each time with the next of its calls
@@ -114,10 +118,12 @@ class Faults:
             self.at = NEVER if at is None else at
             self.arm(name)
             done = once()
-            came = self.disarm()
-            if not came and not done:
-                raise Failed("does not work")
-            self.next[name] = at + self.step if came else None
+            if self.disarm():
+                self.next[name] = at + self.step
+            elif not self.came_back:
+                self.next[name] = None
+                if not done:
+                    raise Failed("does not work")
 
     # Comparing.
 
@@ -183,10 +189,15 @@ class Faults:
             raise Failed("%.300r, not %.300r" % (reply, wanted))
         return True
 
+    def check_visible(self, text):
+        """An error needs a fault, in this work or, if it ended all writing, in
+        what was done before."""
+        if not self.plan.visible or not (self.shim.failed or self.is_read_only()):
+            raise Failed(text)
+
     def after_fault(self, words):
         """The request met the fault. True: it was done all the same."""
-        if not self.plan.visible or not self.shim.failed:
-            raise Failed("fails")
+        self.check_visible("fails")
         if not self.difference():
             return False
         self.theirs.ask(*words)
@@ -236,6 +247,7 @@ class Faults:
         """A store that takes no changes any more does after a restart."""
         if not self.may_end_writing(words):
             raise Failed("the store turned read-only")
+        self.came_back = True
         self.disarm()
         self.faulty.stop()
         self.faulty.start()
@@ -247,8 +259,7 @@ class Faults:
         """True: it is done."""
         result = work.run(self.faulty.mount)
         if isinstance(result, OSError) and result.errno in FAULT_ERRNOS:
-            if not self.plan.visible or not self.shim.failed:
-                raise Failed("fails: %s" % result)
+            self.check_visible("fails: %s" % result)
             if self.is_read_only():
                 self.come_back((work.name,))
             return not work.twice and self.was_done(work, result)
@@ -298,8 +309,7 @@ class Faults:
     def went_wrong(self, failure):
         """Both start anew, with nothing, and leave that call out."""
         self.shim.disarm()
-        if self.next.get(self.where, None) is not None or self.where in self.next:
-            self.next[self.where] = self.at + self.step
+        self.next[self.where] = None if self.at == NEVER else self.at + self.step
         text = str(failure)
         if self.watchdog.barked:
             self.watchdog.barked = False
@@ -358,6 +368,7 @@ class Faults:
         """They have far more calls than all other requests."""
         self.plan, self.step, self.next = PLANS[name], step, {}
         self.begin()
+        self.empty()
         for words in resp_work.FLUSHES:
             while self.next.get(words[0], 0) is not None:
                 for connection in (self.ours, self.theirs):
@@ -504,7 +515,7 @@ def main():
     arguments = read_arguments()
     fine = True
     if arguments.fault_store and arguments.only in (None, "library"):
-        fine = subprocess.run([arguments.fault_store], check=False).returncode == 0
+        fine = subprocess.run([os.path.abspath(arguments.fault_store)], check=False).returncode == 0
     if harness.fuse_missing():
         print("no mount here: " + harness.fuse_missing(), file=sys.stderr)
         return 0 if fine else 1
