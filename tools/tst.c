@@ -105,6 +105,17 @@ static const command commands[] = {
      "Examples:\n"
      "  tst dump ./data > keys.ndjson\n"
      "  tst dump ./data user: | jq -r .value\n"},
+    {"import", "DEST", "jqRs", 1, 1, tst_import,
+     "take over a store of the ancestor, version 1",
+     "DIR has the ancestor's db.toon and db.toon.idx, and perhaps a\n"
+     "keymap.txt of lines `key TAB row`. Row 7 becomes key 7 of the store in\n"
+     "DEST, or the key that keymap.txt gives it; deleted rows are left out,\n"
+     "and their numbers are not used again. DEST is made if it is missing. A\n"
+     "key that is there already, or a damaged row, ends it before anything is\n"
+     "written. DIR is only read.\n\n"
+     "Examples:\n"
+     "  tst import ./old ./data\n"
+     "  tst import --replace --skip-damaged ./old ./data\n"},
 };
 
 static const struct {
@@ -120,6 +131,8 @@ static const struct {
     {'p', false, "if-present", "only if the key is there"},
     {'q', false, "quiet", "no progress bar; no word if all is well"},
     {'0', false, "zero", "end each name with NUL, for xargs -0"},
+    {'R', false, "replace", "overwrite keys that are there already"},
+    {'s', false, "skip-damaged", "leave out what is damaged, and tell of it"},
     {'h', false, "help", "show this help"},
 };
 
@@ -224,7 +237,7 @@ static void put_option_help(const command *it) {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         char letter = options[i].letter;
         if (letter == 'h' || strchr(it->options, letter) != NULL) {
-            (void)printf("  -%c, --%-11s %s\n", letter, options[i].name,
+            (void)printf("  -%c, --%-12s %s\n", letter, options[i].name,
                          options[i].text);
         }
     }
@@ -286,10 +299,11 @@ static bool take_option(tst_args *args, int letter) {
         int letter;
         bool *flag;
     } flags[] = {
-        {'a', &args->if_absent},  {'j', &args->json},
-        {'l', &args->list_long},  {'n', &args->newline},
-        {'p', &args->if_present}, {'q', &args->quiet},
-        {'0', &args->zero},
+        {'a', &args->if_absent},    {'j', &args->json},
+        {'l', &args->list_long},    {'n', &args->newline},
+        {'p', &args->if_present},   {'q', &args->quiet},
+        {'0', &args->zero},         {'R', &args->replace},
+        {'s', &args->skip_damaged},
     };
 
     if (letter == 'e') {

@@ -26,7 +26,8 @@ typedef struct tst_args {
     int word_count;
     int64_t expire_s;    /* 0: not given */
     const char *instead; /* of tst, while a server has the store; or NULL */
-    bool if_absent, if_present, json, list_long, newline, quiet, zero;
+    bool if_absent, if_present, json, list_long, newline, quiet, zero, replace,
+        skip_damaged;
 } tst_args;
 
 /* Each returns an exit code and has told about its failure. */
@@ -39,6 +40,7 @@ int tst_check(const tst_args *args);
 int tst_compact(const tst_args *args);
 int tst_copy(const tst_args *args);
 int tst_dump(const tst_args *args);
+int tst_import(const tst_args *args);
 
 /* Opens the store; flags as in toon_options. An exit code. */
 int tst_open(const tst_args *args, unsigned flags, toon_store **out);

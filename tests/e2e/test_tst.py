@@ -13,7 +13,7 @@ import harness
 DONE, NO, USAGE, HELD, FAILED = 0, 1, 2, 3, 4
 VALUE_LIMIT = 512 * 1024 * 1024
 ANY_BYTES = bytes(range(256)) * 40
-COMMANDS = ("get", "set", "del", "ls", "stat", "check", "compact", "copy", "dump")
+COMMANDS = ("get", "set", "del", "ls", "stat", "check", "compact", "copy", "dump", "import")
 
 
 class Tst(harness.StoreTest):
