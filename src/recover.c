@@ -512,6 +512,18 @@ static void find_marked(struct replay *replay) {
         log->marked = synced;
 }
 
+/* The header's count is a hint and no reason to refuse a log of valid lines.
+ * But it counts what was durable: what is not valid here is no torn end if
+ * rows are missing. */
+static toon_err not_torn(const struct replay *replay) {
+    const toon_log *log = replay->volume->log;
+    toon_where where = {log->file.path, (int64_t)replay->valid_end, 0};
+    return toon_fail(TOON_CORRUPT, where,
+                     "%s: damaged at offset %" PRIu64 ": behind it are not the "
+                     "%" PRIu32 " rows that were durable; run tst check",
+                     log->file.path, replay->valid_end, log->row_hint);
+}
+
 static toon_err finish(const toon_dir *dir, bool read_only,
                        struct replay *replay, toon_recovery *recovery) {
     toon_log *log = replay->volume->log;
@@ -520,6 +532,9 @@ static toon_err finish(const toon_dir *dir, bool read_only,
     uint64_t rows = atomic_load(&replay->volume->rows);
     if (log->row_hint > rows)
         recovery->missing_rows = log->row_hint - rows;
+    if (recovery->missing_rows > 0 && recovery->torn_bytes > 0 &&
+        !recovery->is_written)
+        return not_torn(replay);
     if (recovery->torn_bytes > 0 && read_only) {
         atomic_store(&log->written, replay->valid_end);
         log->allocated = replay->valid_end;
