@@ -37,6 +37,7 @@ struct check {
     uint64_t durable; /* D of doc/format.md: before it, all must be valid */
     uint64_t told;    /* progress */
     uint64_t foreign; /* records that a newer program wrote */
+    bool unfit;       /* it is of this log, and not of what it holds now */
     bool alone;       /* nobody writes */
     bool is_written;  /* a process has it open: its end is half written */
     toon_index_audit audit;
@@ -193,12 +194,9 @@ static toon_err load_index(struct check *check, const toon_dir *dir) {
     return err;
 }
 
-/* A record may be damaged where the index ends: the lines will show it. */
+/* Its last record is not in the log. If no line is damaged, it never was. */
 static void judge_unfit(struct check *check) {
-    const toon_log *log = check->survey.log;
-    toon_record record;
-    toon_slice view = toon_log_view(log, check->index.head.last_offset, 0);
-    if (toon_record_parse(view, log->salt, &record) == RECORD_OK)
+    if (check->unfit && check->report->damaged == 0)
         find_index_damage(check, "the index and the log are not of one moment "
                                  "of this store: one of them was put here");
 }
@@ -219,8 +217,8 @@ static void judge_index(struct check *check) {
     check->report->index_usable = toon_index_fits(&check->index, log);
     if (head->covered > end)
         find_log_damage(check, end, "the log is shorter than what was durable");
-    else if (!check->report->index_usable)
-        judge_unfit(check);
+    else
+        check->unfit = !check->report->index_usable;
     check->has_index = check->report->index_usable;
     if (check->has_index)
         check->survey.stop = head->covered;
@@ -343,7 +341,7 @@ static toon_err check_files(struct check *check, const toon_dir *dir) {
         err = load_index(check, dir);
     if (err == TOON_OK)
         err = toon_survey_open(dir, check->has_index ? &check->index : NULL,
-                               &check->survey);
+                               false, &check->survey);
     if (err != TOON_OK)
         return err;
     check->report->log_bytes = atomic_load(&check->survey.log->written);
@@ -352,6 +350,8 @@ static toon_err check_files(struct check *check, const toon_dir *dir) {
     judge_head(check);
     judge_index(check);
     err = read_lines(check);
+    if (err == TOON_OK)
+        judge_unfit(check);
     toon_survey_close(&check->survey);
     return err;
 }

@@ -175,7 +175,7 @@ static bool ends_batch(const toon_survey *survey, const toon_damage *place) {
 
 /* ------------------------------------------------------------------ records */
 
-static toon_err push(toon_survey_list *list, uint64_t offset) {
+toon_err toon_survey_push(toon_survey_list *list, uint64_t offset) {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity * 2 + 64;
         uint64_t *items = realloc(list->items, capacity * sizeof *items);
@@ -186,37 +186,6 @@ static toon_err push(toon_survey_list *list, uint64_t offset) {
     }
     list->items[list->count++] = offset;
     return TOON_OK;
-}
-
-static bool is_listed(const toon_survey_list *list, uint64_t offset) {
-    size_t low = 0;
-    size_t high = list->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (list->items[middle] < offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < list->count && list->items[low] == offset;
-}
-
-static bool carries_value(char type) {
-    return type != RECORD_DELETED && type != RECORD_META &&
-           type != RECORD_SAME_VALUE;
-}
-
-/* Is all there that its value is made of? */
-static bool has_base(const toon_survey *survey, const toon_record *record,
-                     uint64_t offset) {
-    toon_record base;
-    if (record->ref == 0)
-        return true;
-    return record->ref >= survey->start && record->ref < offset &&
-           toon_record_parse(bytes_at(survey, record->ref), survey->log->salt,
-                             &base) == RECORD_OK &&
-           carries_value(base.type) &&
-           !is_listed(&survey->baseless, record->ref);
 }
 
 static toon_err tell_left_out(toon_survey *survey, const toon_record *record,
@@ -250,31 +219,43 @@ static toon_err keep(toon_survey *survey, const toon_record *record,
 
 /* ------------------------------------------------------------------ batches */
 
-/* A record of a batch of which all has been read, or never will be. */
-static toon_err settle(toon_survey *survey, uint64_t offset, bool whole) {
-    toon_record record;
-    if (toon_record_parse(bytes_at(survey, offset), survey->log->salt,
-                          &record) != RECORD_OK)
-        return toon_volume_damaged(survey->volume, offset);
-    bool based = has_base(survey, &record, offset);
-    if (!based && carries_value(record.type)) {
-        toon_err err = push(&survey->baseless, offset);
-        if (err != TOON_OK)
-            return err;
-    }
-    if (!whole)
-        return tell_left_out(survey, &record, offset, LEFT_OUT_OF_BATCH);
-    if (!based)
-        return tell_left_out(survey, &record, offset, LEFT_OUT_OF_CHAIN);
-    return keep(survey, &record, offset);
+typedef toon_err record_fn(toon_survey *survey, const toon_record *record,
+                           uint64_t offset);
+
+static toon_err leave_out_of_batch(toon_survey *survey,
+                                   const toon_record *record, uint64_t offset) {
+    return tell_left_out(survey, record, offset, LEFT_OUT_OF_BATCH);
 }
 
-static toon_err end_batch(toon_survey *survey, bool whole) {
+static toon_err leave_out_of_chain(toon_survey *survey,
+                                   const toon_record *record, uint64_t offset) {
+    return tell_left_out(survey, record, offset, LEFT_OUT_OF_CHAIN);
+}
+
+static toon_err each_pending(toon_survey *survey, record_fn *fn) {
     toon_err err = TOON_OK;
-    for (size_t i = 0; err == TOON_OK && i < survey->pending.count; i++)
-        err = settle(survey, survey->pending.items[i], whole);
+    for (size_t i = 0; err == TOON_OK && i < survey->pending.count; i++) {
+        toon_record record;
+        uint64_t offset = survey->pending.items[i];
+        if (toon_record_parse(bytes_at(survey, offset), survey->log->salt,
+                              &record) == RECORD_OK)
+            err = fn(survey, &record, offset);
+        else /* it has been valid before */
+            err = toon_volume_damaged(survey->volume, offset);
+    }
     survey->pending.count = 0;
     return err;
+}
+
+/* `whole`: none of its records is missing. */
+static toon_err end_batch(toon_survey *survey, bool whole) {
+    bool based = true;
+    if (!whole)
+        return each_pending(survey, leave_out_of_batch);
+    toon_err err = toon_survey_judge_pending(survey, &based);
+    if (err != TOON_OK)
+        return err;
+    return each_pending(survey, based ? keep : leave_out_of_chain);
 }
 
 static toon_err take_record(toon_survey *survey, const toon_record *record) {
@@ -283,7 +264,7 @@ static toon_err take_record(toon_survey *survey, const toon_record *record) {
     if (events->record != NULL)
         err = events->record(events->arg, record, survey->at);
     if (err == TOON_OK)
-        err = push(&survey->pending, survey->at);
+        err = toon_survey_push(&survey->pending, survey->at);
     if (err != TOON_OK || record->more)
         return err;
     bool whole = !survey->in_broken_batch;
@@ -384,13 +365,13 @@ static toon_err make_volume(toon_survey *survey, const toon_index *index) {
 }
 
 toon_err toon_survey_open(const toon_dir *dir, const toon_index *index,
-                          toon_survey *out) {
+                          bool distrust, toon_survey *out) {
     *out = (toon_survey){.stop = UINT64_MAX};
     toon_err err = toon_log_open_any(dir, TOON_LOG_NAME, &out->log);
     if (err == TOON_NOT_FOUND)
         return toon_log_missing(dir);
     if (err == TOON_OK)
-        err = toon_survey_read_head(out->log, index, &out->head);
+        err = toon_survey_read_head(out->log, index, distrust, &out->head);
     if (err == TOON_OK)
         err = make_volume(out, index);
     if (err != TOON_OK) {
@@ -405,7 +386,6 @@ toon_err toon_survey_open(const toon_dir *dir, const toon_index *index,
 void toon_survey_close(toon_survey *survey) {
     toon_volume_free(survey->volume);
     free(survey->pending.items);
-    free(survey->baseless.items);
     toon_buf_free(&survey->key);
     *survey = (toon_survey){0};
 }

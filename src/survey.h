@@ -44,7 +44,8 @@ typedef struct toon_surveyed {
 
 typedef enum toon_left_out {
     LEFT_OUT_OF_BATCH, /* its batch lacks a record, or its end */
-    LEFT_OUT_OF_CHAIN, /* it builds on what is no valid record */
+    LEFT_OUT_OF_CHAIN, /* it, or another of its batch, builds on what is no
+                          valid record, or not its key's */
 } toon_left_out;
 
 /* Each may be NULL. An error ends the survey. */
@@ -79,21 +80,23 @@ typedef struct toon_survey {
     uint64_t stop;  /* where `reached` is wanted; UINT64_MAX: nowhere */
     uint64_t start; /* of the first line */
     uint64_t at;
-    bool in_broken_batch;      /* until the next batch's end */
-    toon_survey_list pending;  /* of a batch whose end has not been read */
-    toon_survey_list baseless; /* whose chain is broken */
-    toon_buf key;              /* scratch */
+    bool in_broken_batch;     /* until the next batch's end */
+    toon_survey_list pending; /* of a batch whose end has not been read */
+    toon_buf key;             /* scratch */
 } toon_survey;
 
 /*
  * Opens the log in `dir`, however damaged, with an empty volume. `index` may
  * be NULL; if it is of this log, the volume's hash is the index's. If the head
- * is damaged, other witnesses are asked for the salt. TOON_NOT_FOUND,
+ * is damaged, other witnesses are asked for the salt; with `distrust`, of a
+ * log that is known to be damaged, also if it seems to be right. TOON_NOT_FOUND,
  * TOON_CORRUPT: there is no log, or one that nothing can be told of.
  */
 toon_err toon_survey_open(const toon_dir *dir, const toon_index *index,
-                          toon_survey *out);
+                          bool distrust, toon_survey *out);
 void toon_survey_close(toon_survey *survey);
+
+toon_err toon_survey_push(toon_survey_list *list, uint64_t offset);
 
 /* Reads it all. The events happen in the order of the log. */
 toon_err toon_survey_run(toon_survey *survey, const toon_survey_events *events);
@@ -109,9 +112,13 @@ toon_err toon_survey_fail_unsteady(const toon_survey *survey,
 bool toon_survey_mend(const toon_survey *survey, const toon_damage *place,
                       toon_buf *line, toon_record *record, bool *is_mark);
 
+/* Is all there that the values of the pending records, a whole batch, are made
+ * of? */
+toon_err toon_survey_judge_pending(const toon_survey *survey, bool *based);
+
 /* Fills in what the head of `log` says; see toon_survey_open(). `first` is
  * where the first line is expected. */
 toon_err toon_survey_read_head(toon_log *log, const toon_index *index,
-                               toon_survey_head *head);
+                               bool distrust, toon_survey_head *head);
 
 #endif

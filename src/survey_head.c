@@ -13,10 +13,9 @@
 
 enum {
     HEADLINE_MAX = 512,
-    BEHIND_SALT = 8 + 1 + 8 + 1, /* its digits, space, CRC, LF */
     CANDIDATES_MAX = 64,
-    LINES_MAX = 4096, /* that are asked for their salt */
-    VOTES_ENOUGH = 8,
+    LINES_MAX = 4096,     /* that are asked for their salt, */
+    BYTES_MAX = 64 << 20, /* and of how many bytes together */
     DIGITS_WRONG_MAX = 2, /* of the salt's eight, to be called alike */
 };
 
@@ -53,23 +52,20 @@ static bool mend_headline(toon_log *log, toon_slice line) {
     return done;
 }
 
-/* One damaged byte may have been the newline, or have become one: so also up
- * to where the salt says that the line ends. */
+/* One damaged byte may have been the newline, or have become one: so the line
+ * is tried in each of the lengths that it can have. */
 static bool find_mended(toon_log *log) {
     toon_slice start = start_of(log);
-    const char *end =
-        start.size == 0 ? NULL : memchr(start.data, '\n', start.size);
-    if (end != NULL &&
-        mend_headline(log,
-                      toon_bytes(start.data, (size_t)(end - start.data) + 1)))
-        return true;
-    const char *salt =
-        start.size == 0 ? NULL : memmem(start.data, start.size, " salt=", 6);
-    if (salt == NULL)
-        return false;
-    size_t size = (size_t)(salt - start.data) + 6 + BEHIND_SALT;
-    return size <= start.size &&
-           mend_headline(log, toon_bytes(start.data, size));
+    bool found = false;
+    uint64_t base = 1;
+    for (unsigned digits = 1; digits <= 20 && !found; digits++, base *= 10) {
+        toon_buf like = {0};
+        toon_headline_encode(&like, base, 0);
+        if (!like.failed && like.size <= start.size)
+            found = mend_headline(log, toon_bytes(start.data, like.size));
+        toon_buf_free(&like);
+    }
+    return found;
 }
 
 /* ------------------------------------------------------------------- votes */
@@ -96,6 +92,8 @@ static void vote(struct votes *votes, uint32_t salt) {
 /* Each line for the salt with which its CRC would be right. */
 static void ask_lines(const toon_log *log, struct votes *votes) {
     toon_slice rest = toon_log_view(log, TOON_LOG_HEADER_SIZE, 0);
+    if (rest.size > BYTES_MAX)
+        rest.size = BYTES_MAX;
     for (unsigned i = 0; i < LINES_MAX && rest.size > 0; i++) {
         uint32_t salt;
         const char *end = memchr(rest.data, '\n', rest.size);
@@ -104,8 +102,6 @@ static void ask_lines(const toon_log *log, struct votes *votes) {
         size_t size = (size_t)(end - rest.data) + 1;
         if (toon_line_salt(toon_bytes(rest.data, size), &salt))
             vote(votes, salt);
-        if (votes->counts[votes->best] >= VOTES_ENOUGH)
-            return;
         rest = toon_bytes(rest.data + size, rest.size - size);
     }
 }
@@ -117,7 +113,24 @@ static bool alike(uint32_t a, uint32_t b) {
     return wrong <= DIGITS_WRONG_MAX;
 }
 
-/* Two witnesses must agree; an index has a CRC of its own and is enough. */
+static unsigned votes_for(const struct votes *votes, uint32_t salt) {
+    for (unsigned i = 0; i < votes->candidates; i++) {
+        if (votes->salts[i] == salt)
+            return votes->counts[i];
+    }
+    return 0;
+}
+
+/* An index has a CRC of its own. It may be of the log before this one, of
+ * which a crash can bring blocks back: so it is not believed against many. */
+static bool believes_index(const struct votes *votes, const toon_index *index) {
+    enum { WEIGHT = 4 };
+
+    unsigned count = index == NULL ? 0 : votes_for(votes, index->head.salt);
+    return count > 0 && count * WEIGHT >= votes->counts[votes->best];
+}
+
+/* Two witnesses must agree. */
 static bool find_salt(const toon_log *log, const toon_index *index,
                       bool magic_right, uint32_t *salt) {
     struct votes votes = {.best = 0};
@@ -125,15 +138,31 @@ static bool find_salt(const toon_log *log, const toon_index *index,
     ask_lines(log, &votes);
     unsigned count = votes.counts[votes.best];
     *salt = votes.salts[votes.best];
-    if (count >= 2 ||
-        (count == 1 && index != NULL && index->head.salt == *salt))
-        return true;
-    if (count == 1 && toon_headline_guess_salt(start_of(log), &said) &&
-        alike(said, *salt))
-        return true;
-    if (index == NULL || !magic_right)
+    if (believes_index(&votes, index))
+        *salt = index->head.salt;
+    else if (count == 0 && index != NULL && magic_right)
+        *salt = index->head.salt;
+    else if (count == 1)
+        return toon_headline_guess_salt(start_of(log), &said) &&
+               alike(said, *salt);
+    else
+        return count > 1;
+    return true;
+}
+
+/* The first line came from elsewhere: no line was written with its salt, or
+ * the index says another, and more lines agree with that. */
+static bool outvote(toon_log *log, const toon_index *index) {
+    struct votes votes = {.best = 0};
+    ask_lines(log, &votes);
+    uint32_t best = votes.salts[votes.best];
+    unsigned count = votes.counts[votes.best];
+    unsigned own = votes_for(&votes, log->salt);
+    bool backed = index != NULL && index->head.salt == best;
+    if (best == log->salt || count < 2 || (own > 0 && !backed) || count <= own)
         return false;
-    *salt = index->head.salt;
+    log->salt = best;
+    log->first = TOON_LOG_HEADER_SIZE;
     return true;
 }
 
@@ -164,7 +193,7 @@ static void place_first(toon_log *log) {
 }
 
 toon_err toon_survey_read_head(toon_log *log, const toon_index *index,
-                               toon_survey_head *head) {
+                               bool distrust, toon_survey_head *head) {
     char header[TOON_LOG_HEADER_SIZE];
     uint64_t size = atomic_load(&log->written);
     *head = (toon_survey_head){0};
@@ -181,8 +210,11 @@ toon_err toon_survey_read_head(toon_log *log, const toon_index *index,
     log->row_hint = toon_get_u32(header + 12);
     head->headline_right = take_headline(log, start_of(log));
     head->base_known = head->headline_right || find_mended(log);
-    if (head->base_known)
+    if (head->base_known) {
+        if (distrust && outvote(log, index))
+            head->headline_right = head->base_known = false;
         return TOON_OK;
+    }
     if (!find_salt(log, index, head->magic_right, &log->salt))
         return refuse(log, head->magic_right ? TOON_LOG_HEADER_SIZE : 0,
                       head->magic_right
