@@ -597,6 +597,15 @@ static size_t key_text_size(toon_slice key, toon_text_shape shape) {
                : shape.encoded_size;
 }
 
+void toon_record_put_key(toon_buf *out, toon_slice key) {
+    toon_text_shape shape = toon_text_key_shape(key);
+    size_t size = key_text_size(key, shape);
+    if (toon_buf_reserve(out, size)) {
+        (void)put_key(out->data + out->size, key, shape);
+        out->size += size;
+    }
+}
+
 /* Base64 is a cell like any other: "1234" and "true" need their quotes. */
 static char *put_base64_cell(char *out, toon_slice value) {
     size_t size = toon_base64_size(value.size);

@@ -79,6 +79,9 @@ bool toon_record_key_is(const toon_record *record, toon_slice key);
  * with out->failed if memory ran out. */
 bool toon_record_key(const toon_record *record, toon_buf *out);
 
+/* Appends the key's text as a line would begin with it. */
+void toon_record_put_key(toon_buf *out, toon_slice key);
+
 /* Bytes of this record's own piece of value: the value of s and b, what was
  * appended of a and c, 0 of the others. False if its text is wrong. */
 bool toon_record_value_size(const toon_record *record, size_t *size);

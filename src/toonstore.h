@@ -588,11 +588,14 @@ TOON_API toon_err toon_check(const char *dir, toon_finding_fn *finding,
 typedef struct toon_repair_report {
     uint64_t rows_kept, rows_lost;
     uint64_t keys;        /* that the mended store has */
-    uint64_t keys_lost;   /* known by name, and gone */
+    uint64_t keys_lost;   /* gone; not all of them need have a name left */
     uint64_t keys_older;  /* that may have fallen back to an older value */
     uint64_t bytes_aside; /* damaged bytes, kept beside the log */
     char aside[64];       /* the name of that file in `dir`; "": none */
     char before[64];      /* the old log's name now; "": it was sound */
+    uint64_t keys_unknown; /* places where records were lost and nobody knows
+                              of which keys: any key that was last written
+                              before one may be lost, older, or back */
 } toon_repair_report;
 
 /*

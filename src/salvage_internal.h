@@ -1,0 +1,60 @@
+/*
+ * salvage_internal.h - one repair, for salvage.c and its salvage_*.c.
+ *
+ * salvage.c decides the steps; salvage_find.c finds out what is left and what
+ * is lost; salvage_write.c makes the new log and puts it in place.
+ */
+#ifndef TOON_SALVAGE_INTERNAL_H
+#define TOON_SALVAGE_INTERNAL_H
+
+#include "salvage_claims.h"
+#include "survey.h"
+
+typedef struct toon_salvage {
+    const toon_dir *dir;
+    toon_finding_fn *finding;
+    toon_progress_fn *progress;
+    void *arg;
+    toon_repair_report *report;
+
+    unsigned phase; /* of TOON_SALVAGE_PHASES, for the progress */
+    uint64_t told;  /* of the progress, last */
+    uint64_t size;  /* of the old log */
+
+    toon_index index;
+    bool has_index; /* it is of this log: a witness of what was there */
+    toon_survey survey;
+    toon_claims claims;
+    toon_survey_list unknown; /* places that may have held anybody's record */
+    toon_damage *places;      /* owned; what goes to the side file */
+    size_t place_count, place_capacity;
+    size_t left_out;      /* valid records */
+    uint64_t rows;        /* valid records */
+    uint64_t number_next; /* above every key that is a number, if the log's
+                             base is not known */
+} toon_salvage;
+
+enum { TOON_SALVAGE_PHASES = 3 }; /* check, find, write */
+
+void toon_salvage_tell_progress(toon_salvage *salvage, uint64_t done);
+
+/* Tells of something at `offset`; -1: nowhere. */
+void toon_salvage_find(const toon_salvage *salvage, int64_t offset,
+                       const char *text);
+
+/* The same of a key: `text`, its name as it stands in a log, `more`. */
+void toon_salvage_find_key(const toon_salvage *salvage, uint64_t offset,
+                           const char *text, toon_slice key, const char *more);
+
+/* Reads the log; afterwards survey.volume has the keys that are left, and the
+ * claims those that are not as they were. TOON_VERSION: a newer program's
+ * record is among them. */
+toon_err toon_salvage_read(toon_salvage *salvage);
+
+/* Tells of every key that is lost or may be older, and counts them. */
+toon_err toon_salvage_tell_lost(toon_salvage *salvage);
+
+/* Writes the new log and what goes beside it, and swaps. */
+toon_err toon_salvage_write(toon_salvage *salvage);
+
+#endif
