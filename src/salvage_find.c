@@ -88,11 +88,27 @@ static toon_err name_mended(toon_salvage *salvage, const toon_damage *place) {
     return err;
 }
 
+/* A mark tells of more bytes than there are before it: some are missing, and
+ * the offsets of an index mean nothing here. */
+static bool is_moved_mark(toon_salvage *salvage, const toon_damage *line) {
+    uint64_t synced;
+    size_t size;
+    const toon_log *log = salvage->survey.log;
+    toon_slice bytes =
+        toon_log_view(log, line->from, (size_t)(line->to - line->from));
+    bool moved =
+        toon_mark_parse(bytes, log->salt, &synced, &size) == RECORD_OK &&
+        synced > line->from;
+    salvage->moved = salvage->moved || moved;
+    return moved;
+}
+
 /* A line among damaged ones. *sure: what it was is known. */
 static toon_err name_line(toon_salvage *salvage, const toon_damage *place,
                           bool *sure) {
     toon_buf key = {0};
-    toon_err err = name_mended(salvage, place);
+    toon_err err =
+        is_moved_mark(salvage, place) ? TOON_OK : name_mended(salvage, place);
     *sure = err == TOON_OK;
     if (err != TOON_NOT_FOUND)
         return err;
@@ -153,8 +169,10 @@ static toon_err on_record(void *arg, const toon_record *record,
     toon_salvage *salvage = arg;
     toon_slice text = record->key_text;
     uint64_t number;
-    (void)offset;
     salvage->rows++;
+    if (record->crc == salvage->index.head.last_crc &&
+        offset != salvage->index.head.last_offset)
+        salvage->moved = true;
     if (text.size > 2 && text.data[0] == '"' &&
         toon_parse_u64(toon_bytes(text.data + 1, text.size - 2), &number) &&
         number < UINT64_MAX / 2 && number >= salvage->number_next)
@@ -238,12 +256,10 @@ static toon_err claim_slot(toon_salvage *salvage, toon_slot slot,
 static toon_err compare_slot(toon_salvage *salvage, toon_slot slot,
                              toon_claims *now) {
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
-    uint64_t offset =
-        toon_payload_offset(toon_payload_of_index(slot.payload, false));
-    size_t count =
-        toon_slot_map_get(salvage->survey.volume->table, slot.hash, payloads);
+    size_t count = toon_slot_map_get(salvage->survey.volume->table, slot.hash,
+                                     payloads);
     for (size_t i = 0; i < count; i++) {
-        if (toon_payload_offset(payloads[i]) == offset)
+        if (toon_payload_to_index(payloads[i]) == slot.payload)
             return TOON_OK;
     }
     return claim_slot(salvage, slot, count > 0 ? payloads[0] : 0, now);
@@ -311,6 +327,8 @@ static toon_err keep_later(toon_salvage *salvage, toon_claims *now) {
 static toon_err on_reached(void *arg) {
     toon_salvage *salvage = arg;
     toon_claims now = {0};
+    if (salvage->moved)
+        return note_unknown(salvage, salvage->index.head.covered);
     toon_slot_map *said = toon_slot_map_new(256, salvage->index.head.slots);
     toon_err err = toon_fail_memory();
     if (said != NULL && toon_claims_init(&now) && toon_epoch_enter()) {

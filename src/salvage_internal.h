@@ -23,6 +23,7 @@ typedef struct toon_salvage {
 
     toon_index index;
     bool has_index; /* it is of this log: a witness of what was there */
+    bool moved;     /* bytes are missing before what it tells of */
     toon_survey survey;
     toon_claims claims;
     toon_survey_list unknown; /* places that may have held anybody's record */

@@ -306,10 +306,10 @@ static toon_err fill_log(toon_salvage *salvage, toon_log *log) {
 static toon_err make_log(toon_salvage *salvage) {
     uint32_t salt = 0;
     toon_log *log;
-    toon_err err = toon_random_bytes(&salt, sizeof salt);
+    toon_err err = toon_random(&salt, sizeof salt);
     if (err == TOON_OK)
         err = toon_log_create(salvage->dir, TOON_LOG_NEW_NAME,
-                              new_base(salvage), salt);
+                              new_base(salvage), salt, false);
     if (err == TOON_OK)
         err = toon_log_open(salvage->dir, TOON_LOG_NEW_NAME, false, &log);
     if (err != TOON_OK)

@@ -188,6 +188,18 @@ toon_err toon_survey_push(toon_survey_list *list, uint64_t offset) {
     return TOON_OK;
 }
 
+/* A key is uncertain from when a value of it was left out until it has another
+ * one that builds on nothing. */
+static bool set_certain(const toon_survey *survey, uint64_t hash, bool is) {
+    uint64_t known[SLOT_MAP_SAME_HASH_MAX];
+    bool was = toon_slot_map_get(survey->uncertain, hash, known) == 0;
+    if (was == is)
+        return true;
+    if (is)
+        return toon_slot_map_remove(survey->uncertain, hash, 1);
+    return toon_slot_map_add(survey->uncertain, hash, 1);
+}
+
 static toon_err tell_left_out(toon_survey *survey, const toon_record *record,
                               uint64_t offset, toon_left_out why) {
     const toon_survey_events *events = survey->events;
@@ -197,6 +209,8 @@ static toon_err tell_left_out(toon_survey *survey, const toon_record *record,
     toon_slice key = toon_buf_slice(&survey->key);
     toon_surveyed it = {key, toon_key_hash(key, survey->volume->seed), record,
                         offset};
+    if (record->type != RECORD_META && !set_certain(survey, it.hash, false))
+        return toon_fail_memory();
     return events->left_out ? events->left_out(events->arg, &it, why) : TOON_OK;
 }
 
@@ -209,12 +223,14 @@ static toon_err keep(toon_survey *survey, const toon_record *record,
     toon_err err =
         toon_replay_record(survey->volume, record, offset, kept, &survey->key);
     toon_epoch_leave();
-    if (err != TOON_OK || events->kept == NULL)
+    if (err != TOON_OK)
         return err;
     toon_slice key = toon_buf_slice(&survey->key);
     toon_surveyed it = {key, toon_key_hash(key, survey->volume->seed), record,
                         offset};
-    return events->kept(events->arg, &it);
+    if (!set_certain(survey, it.hash, true))
+        return toon_fail_memory();
+    return events->kept ? events->kept(events->arg, &it) : TOON_OK;
 }
 
 /* ------------------------------------------------------------------ batches */
@@ -361,7 +377,10 @@ static toon_err make_volume(toon_survey *survey, const toon_index *index) {
     if (err != TOON_OK)
         return err;
     survey->volume = toon_volume_new(survey->log, seed, 1, 0);
-    return survey->volume != NULL ? TOON_OK : toon_fail_memory();
+    survey->uncertain = toon_slot_map_new(1, 0);
+    return survey->volume != NULL && survey->uncertain != NULL
+               ? TOON_OK
+               : toon_fail_memory();
 }
 
 toon_err toon_survey_open(const toon_dir *dir, const toon_index *index,
@@ -375,8 +394,9 @@ toon_err toon_survey_open(const toon_dir *dir, const toon_index *index,
     if (err == TOON_OK)
         err = make_volume(out, index);
     if (err != TOON_OK) {
-        toon_log_free(out->log);
-        *out = (toon_survey){0};
+        if (out->volume == NULL)
+            toon_log_free(out->log);
+        toon_survey_close(out);
         return err;
     }
     out->start = out->log->first;
@@ -385,6 +405,8 @@ toon_err toon_survey_open(const toon_dir *dir, const toon_index *index,
 
 void toon_survey_close(toon_survey *survey) {
     toon_volume_free(survey->volume);
+    if (survey->uncertain != NULL)
+        toon_slot_map_free(survey->uncertain);
     free(survey->pending.items);
     toon_buf_free(&survey->key);
     *survey = (toon_survey){0};

@@ -82,6 +82,7 @@ typedef struct toon_survey {
     uint64_t at;
     bool in_broken_batch;     /* until the next batch's end */
     toon_survey_list pending; /* of a batch whose end has not been read */
+    toon_slot_map *uncertain; /* keys of which a newer value was left out */
     toon_buf key;             /* scratch */
 } toon_survey;
 

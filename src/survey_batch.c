@@ -215,6 +215,20 @@ static toon_err judge_record(struct judge *judge, const toon_record *record,
     return err;
 }
 
+/* A value that was left out is what it should build on. */
+static toon_err judge_certain(struct judge *judge, const toon_record *record,
+                              bool *based) {
+    uint64_t hash;
+    uint64_t known[SLOT_MAP_SAME_HASH_MAX];
+    if (record->ref == 0 || record->type == RECORD_SAME_VALUE || !*based)
+        return TOON_OK;
+    toon_err err = hash_of(judge, record, &hash);
+    if (err == TOON_OK &&
+        (judge->now == NULL || toon_slot_map_get(judge->now, hash, known) == 0))
+        *based = toon_slot_map_get(judge->survey->uncertain, hash, known) == 0;
+    return err;
+}
+
 static toon_err judge_all(struct judge *judge, bool *based) {
     const toon_survey_list *pending = &judge->survey->pending;
     toon_err err = TOON_OK;
@@ -225,6 +239,8 @@ static toon_err judge_all(struct judge *judge, bool *based) {
             return toon_volume_damaged(judge->survey->volume,
                                        pending->items[i]);
         err = judge_record(judge, &record, pending->items[i], based);
+        if (err == TOON_OK)
+            err = judge_certain(judge, &record, based);
         if (err == TOON_OK)
             err = change_value(judge, &record, pending->items[i]);
     }
