@@ -13,6 +13,7 @@
 
 enum {
     HEADLINE_MAX = 512,
+    DIGITS_MAX = 20, /* of a base */
     CANDIDATES_MAX = 64,
     LINES_MAX = 4096,     /* that are asked for their salt, */
     BYTES_MAX = 64 << 20, /* and of how many bytes together */
@@ -52,18 +53,27 @@ static bool mend_headline(toon_log *log, toon_slice line) {
     return done;
 }
 
+/* How long the headline is if its base has so many digits; 0: no memory. */
+static size_t headline_size(unsigned digits) {
+    toon_buf like = {0};
+    uint64_t base = 1;
+    while (--digits > 0)
+        base *= 10;
+    toon_headline_encode(&like, base, 0);
+    size_t size = like.size;
+    toon_buf_free(&like);
+    return size;
+}
+
 /* One damaged byte may have been the newline, or have become one: so the line
  * is tried in each of the lengths that it can have. */
 static bool find_mended(toon_log *log) {
     toon_slice start = start_of(log);
     bool found = false;
-    uint64_t base = 1;
-    for (unsigned digits = 1; digits <= 20 && !found; digits++, base *= 10) {
-        toon_buf like = {0};
-        toon_headline_encode(&like, base, 0);
-        if (!like.failed && like.size <= start.size)
-            found = mend_headline(log, toon_bytes(start.data, like.size));
-        toon_buf_free(&like);
+    for (unsigned digits = 1; digits <= DIGITS_MAX && !found; digits++) {
+        size_t size = headline_size(digits);
+        if (size <= start.size)
+            found = mend_headline(log, toon_bytes(start.data, size));
     }
     return found;
 }
@@ -178,18 +188,18 @@ static bool line_begins_at(const toon_log *log, uint64_t offset) {
            toon_mark_parse(view, log->salt, &synced, &size) == RECORD_OK;
 }
 
-/* More of the headline is damaged than one byte. If what is left says how
- * long it was, and a line begins behind it, no record was hit. */
+/* More of the headline is damaged than one byte. If a line begins where it may
+ * have ended, no record was hit. */
 static void place_first(toon_log *log) {
-    toon_buf headline = {0};
     log->first = TOON_LOG_HEADER_SIZE;
-    if (!toon_headline_guess_base(start_of(log), &log->base))
-        return;
-    toon_headline_encode(&headline, log->base, log->salt);
-    uint64_t first = TOON_LOG_HEADER_SIZE + headline.size;
-    if (!headline.failed && line_begins_at(log, first))
-        log->first = first;
-    toon_buf_free(&headline);
+    (void)toon_headline_guess_base(start_of(log), &log->base);
+    for (unsigned digits = 1; digits <= DIGITS_MAX; digits++) {
+        uint64_t first = TOON_LOG_HEADER_SIZE + headline_size(digits);
+        if (first <= atomic_load(&log->written) && line_begins_at(log, first)) {
+            log->first = first;
+            return;
+        }
+    }
 }
 
 toon_err toon_survey_read_head(toon_log *log, const toon_index *index,

@@ -1,0 +1,839 @@
+/*
+ * test_salvage.c - repairing a damaged store: what is kept, what is told, and
+ * that nothing is ever destroyed.
+ */
+#include "crc32c.h"
+#include "fixture.h"
+#include "record.h"
+#include "salvage.h"
+
+#include <errno.h>
+#include <sys/wait.h>
+
+/* ---------------------------------------------------------------- helpers */
+
+struct repair {
+    toon_repair_report report;
+    char told[4000]; /* all findings, a line each: offset, text */
+    uint64_t progress, total;
+};
+
+static void note_finding(void *arg, int64_t offset, const char *text) {
+    struct repair *repair = arg;
+    size_t used = strlen(repair->told);
+    (void)snprintf(repair->told + used, sizeof repair->told - used, "%lld %s\n",
+                   (long long)offset, text);
+}
+
+static void note_progress(void *arg, uint64_t done, uint64_t total) {
+    struct repair *repair = arg;
+    assert_true(done >= repair->progress && done <= total);
+    repair->progress = done;
+    repair->total = total;
+}
+
+static toon_err try_repair(const struct fixture *self, const toon_io *io,
+                           struct repair *repair) {
+    *repair = (struct repair){.total = 1};
+    return toon_repair_on(io, self->dir, note_finding, note_progress, repair,
+                          &repair->report);
+}
+
+static void repair_store(const struct fixture *self, struct repair *repair) {
+    assert_ok(try_repair(self, &toon_io_system, repair));
+    assert_int_equal(repair->progress, repair->total);
+}
+
+static void assert_told(const struct repair *repair, const char *text) {
+    if (strstr(repair->told, text) == NULL)
+        fail_msg("nobody said '%s', but:\n%s", text, repair->told);
+}
+
+static void assert_not_told(const struct repair *repair, const char *text) {
+    if (strstr(repair->told, text) != NULL)
+        fail_msg("somebody said '%s':\n%s", text, repair->told);
+}
+
+static size_t log_size(const struct fixture *self) {
+    size_t size;
+    free(slurp(self, "db.toon", &size));
+    return size;
+}
+
+static void damage(const struct fixture *self, size_t at, const void *bytes,
+                   size_t size) {
+    size_t all;
+    char *log = slurp(self, "db.toon", &all);
+    assert_true(at + size <= all);
+    memcpy(log + at, bytes, size);
+    spill(self, "db.toon", log, all);
+    free(log);
+}
+
+static void flip(const struct fixture *self, size_t at) {
+    size_t size;
+    char *log = slurp(self, "db.toon", &size);
+    log[at] = (char)(log[at] ^ 4);
+    spill(self, "db.toon", log, size);
+    free(log);
+}
+
+static void assert_same_file(const struct fixture *self, const char *name,
+                             const char *bytes, size_t size) {
+    size_t now_size;
+    char *now = slurp(self, name, &now_size);
+    assert_int_equal(now_size, size);
+    assert_memory_equal(now, bytes, size);
+    free(now);
+}
+
+static void assert_sound(const struct fixture *self) {
+    toon_check_report report;
+    assert_ok(toon_check(self->dir, NULL, NULL, NULL, &report));
+    assert_int_equal(report.torn_bytes, 0);
+}
+
+static unsigned count_files(const struct fixture *self) {
+    DIR *listing = opendir(self->dir);
+    const struct dirent *entry;
+    unsigned count = 0;
+    while ((entry = readdir(listing)) != NULL)
+        count += entry->d_name[0] != '.';
+    (void)closedir(listing);
+    return count;
+}
+
+/* ------------------------------------------------------------- what is kept */
+
+static void a_sound_store_is_left_as_it_is(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    size_t size, index_size;
+    put(self, "a", "1");
+    put(self, "b", "2");
+    close_store(self);
+    char *log = slurp(self, "db.toon", &size);
+    char *index = slurp(self, "db.toon.idx", &index_size);
+    unsigned files = count_files(self);
+    repair_store(self, &repair);
+    assert_same_file(self, "db.toon", log, size);
+    assert_same_file(self, "db.toon.idx", index, index_size);
+    assert_int_equal(count_files(self), files);
+    assert_int_equal(repair.report.keys, 2);
+    assert_string_equal(repair.report.before, "");
+    assert_string_equal(repair.told, "");
+    free(log);
+    free(index);
+}
+
+/* Opening will cut it. */
+static void a_torn_end_is_left_to_opening(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "a", "1");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    size_t size;
+    char *log = slurp(self, "db.toon", &size);
+    log = realloc(log, size + 9);
+    memcpy(log + size, "torn[4]: ", 9);
+    spill(self, "db.toon", log, size + 9);
+    repair_store(self, &repair);
+    assert_same_file(self, "db.toon", log, size + 9);
+    free(log);
+}
+
+static void everything_of_a_key_is_kept(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    toon_set_options options = {.flags = TOON_SET_MODE,
+                                .mode = 0755,
+                                .written_ms = 12345,
+                                .expires_ms = 4000000000000};
+    toon_meta meta = {.mode = 0600};
+    toon_key_stat stat;
+    assert_ok(
+        toon_set(self->store, toon_str("run.sh"), toon_str("#!"), &options));
+    assert_ok(
+        toon_append(self->store, toon_str("log"), toon_str("one\n"), NULL));
+    assert_ok(
+        toon_append(self->store, toon_str("log"), toon_str("two\n"), NULL));
+    put(self, "m", "moves");
+    assert_ok(toon_rename(self->store, toon_str("m"), toon_str("n"), 0));
+    assert_ok(toon_set_meta(self->store, toon_str("n"), TOON_META_MODE, &meta));
+    put(self, "gone", "1");
+    assert_ok(toon_delete(self->store, toon_str("gone"), 0, NULL));
+    size_t at = log_size(self);
+    put(self, "victim", "1");
+    close_store(self);
+    flip(self, at + 2);
+    repair_store(self, &repair);
+    assert_sound(self);
+    reopen(self);
+    assert_value(self, "run.sh", "#!");
+    assert_ok(toon_stat_key(self->store, toon_str("run.sh"), &stat));
+    assert_int_equal(stat.meta.mode, 0755);
+    assert_int_equal(stat.meta.written_ms, 12345);
+    assert_int_equal(stat.meta.expires_ms, 4000000000000);
+    assert_value(self, "log", "one\ntwo\n");
+    assert_value(self, "n", "moves");
+    assert_ok(toon_stat_key(self->store, toon_str("n"), &stat));
+    assert_int_equal(stat.meta.mode, 0600);
+    assert_absent(self, "m");
+    assert_absent(self, "gone");
+    assert_absent(self, "victim");
+    assert_int_equal(repair.report.keys, 3);
+    assert_int_equal(repair.report.keys_lost, 1);
+    assert_int_equal(repair.report.keys_older, 0);
+    assert_told(&repair, "lost: victim\n");
+}
+
+/* --------------------------------------------------------- what is told of */
+
+static void a_key_that_fell_back_is_named(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    char line[64];
+    for (int indexed = 0; indexed < 2; indexed++) {
+        put(self, "user:1", "old");
+        size_t at = log_size(self);
+        put(self, "user:1", "new");
+        put(self, "other", "x");
+        close_store(self);
+        if (!indexed)
+            remove_file(self, "db.toon.idx");
+        flip(self, at + 12);
+        repair_store(self, &repair);
+        (void)snprintf(line, sizeof line, "%zu older: \"user:1\" has", at);
+        assert_told(&repair, line);
+        assert_not_told(&repair, "other");
+        assert_int_equal(repair.report.keys_older, 1);
+        assert_int_equal(repair.report.keys_unknown, 0);
+        reopen(self);
+        assert_value(self, "user:1", "old");
+        assert_value(self, "other", "x");
+    }
+}
+
+/* Damage of the name itself does not put the blame on another key. */
+static void a_key_is_named_right_though_its_name_was_hit(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "key1", "old");
+    put(self, "key3", "stays");
+    size_t at = log_size(self);
+    put(self, "key1", "new");
+    put(self, "last", "x");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    damage(self, at + 3, "3", 1); /* now it reads key3 */
+    repair_store(self, &repair);
+    assert_told(&repair, "older: key1");
+    assert_not_told(&repair, "key3");
+}
+
+/* With an index it is known that the key was deleted; without, that it is
+ * back. */
+static void a_deletion_that_is_lost_is_known_to_the_index(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    for (int indexed = 0; indexed < 2; indexed++) {
+        put(self, "k", "secret");
+        size_t at = log_size(self);
+        assert_ok(toon_delete(self->store, toon_str("k"), 0, NULL));
+        put(self, "other", "x");
+        close_store(self);
+        if (!indexed)
+            remove_file(self, "db.toon.idx");
+        flip(self, at + 12);
+        repair_store(self, &repair);
+        reopen(self);
+        if (indexed) {
+            assert_absent(self, "k");
+            assert_int_equal(repair.report.keys_older, 0);
+        } else {
+            assert_value(self, "k", "secret");
+            assert_told(&repair, "older: k had been deleted and is back");
+        }
+    }
+}
+
+static void a_batch_that_lacks_a_record_is_left_out_whole(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "a", "before");
+    for (size_t hit = 0; hit < 3; hit++) {
+        size_t starts[3];
+        assert_ok(toon_batch_begin(self->store));
+        starts[0] = log_size(self);
+        put(self, "a", "0");
+        put(self, "b", "1");
+        put(self, "c", "2");
+        assert_ok(toon_batch_commit(self->store));
+        size_t size;
+        char *log = slurp(self, "db.toon", &size);
+        char *b = memmem(log + starts[0], size - starts[0], "\nb[", 3);
+        char *c = memmem(log + starts[0], size - starts[0], "\nc[", 3);
+        starts[1] = (size_t)(b - log) + 1;
+        starts[2] = (size_t)(c - log) + 1;
+        free(log);
+        put(self, "after", "x");
+        close_store(self);
+        remove_file(self, "db.toon.idx");
+        flip(self, starts[hit] + 8);
+        repair_store(self, &repair);
+        assert_told(&repair, "older: a");
+        assert_told(&repair, "lost: b");
+        assert_told(&repair, "lost: c");
+        assert_int_equal(repair.report.keys_lost, 2);
+        assert_int_equal(repair.report.rows_lost, 3);
+        reopen(self);
+        assert_value(self, "a", "before");
+        assert_absent(self, "b");
+        assert_absent(self, "c");
+        assert_value(self, "after", "x");
+    }
+}
+
+/* Also where nothing tells whether more of the batch followed. */
+static void no_half_of_a_batch_comes_back_behind_zeros(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    static const char zeros[64];
+    put(self, "before", "x");
+    size_t at = log_size(self);
+    assert_ok(toon_batch_begin(self->store));
+    put(self, "a", "0");
+    put(self, "b", "1");
+    assert_ok(toon_batch_commit(self->store));
+    put(self, "after", "x");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    size_t size;
+    char *log = slurp(self, "db.toon", &size);
+    char *b = memmem(log + at, size - at, "\nb[", 3);
+    size_t first = (size_t)(b - log) - at; /* all but its newline */
+    free(log);
+    damage(self, at, zeros, first);
+    repair_store(self, &repair);
+    assert_told(&repair, "lost: b");
+    assert_int_equal(repair.report.keys_unknown, 1);
+    reopen(self);
+    assert_absent(self, "a");
+    assert_absent(self, "b");
+    assert_value(self, "before", "x");
+    assert_value(self, "after", "x");
+}
+
+static void a_value_on_a_damaged_record_is_lost(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "k", "first");
+    size_t at = log_size(self);
+    put(self, "k", "second");
+    assert_ok(toon_append(self->store, toon_str("k"), toon_str("+"), NULL));
+    put(self, "other", "x");
+    close_store(self);
+    flip(self, at + 9);
+    repair_store(self, &repair);
+    assert_told(&repair, "left out: a record that builds on a damaged one");
+    assert_told(&repair, "older: k has");
+    reopen(self);
+    assert_value(self, "k", "first");
+}
+
+/* A damaged newline merges two lines. */
+static void the_line_behind_a_damaged_newline_is_kept(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "a", "1");
+    size_t at = log_size(self);
+    put(self, "b", "2");
+    put(self, "c", "3");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    flip(self, at - 1);
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.keys_lost, 1);
+    assert_told(&repair, "lost: a");
+    reopen(self);
+    assert_absent(self, "a");
+    assert_value(self, "b", "2");
+    assert_value(self, "c", "3");
+}
+
+static void where_nobody_can_know_that_is_said(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    char line[64];
+    put(self, "a", "1");
+    size_t at = log_size(self);
+    put(self, "b", "2");
+    put(self, "c", "3");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    damage(self, at, "\0\0\0\0\0\0\0\0\0\0\0\0", 12);
+    repair_store(self, &repair);
+    (void)snprintf(line, sizeof line, "%zu lost: records whose keys are not",
+                   at);
+    assert_told(&repair, line);
+    assert_int_equal(repair.report.keys_unknown, 1);
+}
+
+/* An index knows by hash which keys are gone, and names those that it can. */
+static void an_index_leaves_nothing_unknown(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "a", "1");
+    put(self, "b", "old");
+    size_t at = log_size(self);
+    put(self, "b", "2");
+    size_t next = log_size(self);
+    put(self, "c", "3");
+    put(self, "d", "4");
+    close_store(self);
+    char *zeros = calloc(1, next + 12 - at);
+    damage(self, at, zeros, next + 12 - at); /* b, and the name of c */
+    free(zeros);
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.keys_unknown, 0);
+    assert_int_equal(repair.report.keys_lost, 1);
+    assert_told(&repair, "lost: a key whose name is not known");
+    assert_told(&repair, "older: b has");
+    assert_not_told(&repair, ": a has");
+    assert_not_told(&repair, ": d");
+}
+
+/* ------------------------------------------------------------ the first bytes */
+
+static void expect_all_kept(struct fixture *self) {
+    struct repair repair;
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.keys, 3);
+    assert_int_equal(repair.report.keys_lost, 0);
+    assert_int_equal(repair.report.keys_older, 0);
+    assert_sound(self);
+    reopen(self);
+    assert_value(self, "a", "1");
+    assert_value(self, "b", "2");
+    assert_value(self, "c", "3");
+    close_store(self);
+}
+
+static void a_damaged_head_costs_no_key(void **state) {
+    struct fixture *self = *state;
+
+    static const struct {
+        size_t at, size;
+        bool indexed;
+    } cases[] = {
+        {0, 1, false},   {3, 1, true},    {8, 1, false},    {11, 1, false},
+        {16, 1, false},  {60, 1, false},  {134, 1, false},  {140, 1, false},
+        {150, 1, false}, {157, 1, false}, {16, 142, false}, {16, 142, true},
+        {0, 158, false}, {0, 158, true},  {40, 118, false},
+    };
+
+    put(self, "a", "1");
+    put(self, "b", "2");
+    put(self, "c", "3");
+    close_store(self);
+    size_t size, index_size;
+    char *log = slurp(self, "db.toon", &size);
+    char *index = slurp(self, "db.toon.idx", &index_size);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char garbage[200];
+        memset(garbage, 'X', sizeof garbage);
+        remove_files(self->dir);
+        spill(self, "db.toon", log, size);
+        if (cases[i].indexed)
+            spill(self, "db.toon.idx", index, index_size);
+        damage(self, cases[i].at, garbage, cases[i].size);
+        expect_all_kept(self);
+    }
+    free(log);
+    free(index);
+}
+
+/* A version is only damage if all behind it is ours. */
+static void a_newer_store_is_left_alone(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    size_t size;
+    put(self, "a", "1");
+    size_t at = log_size(self);
+    put(self, "b", "2");
+    close_store(self);
+    damage(self, 8, "\3", 1);
+    damage(self, at + 4, "?", 1); /* no line of version 2 */
+    char *log = slurp(self, "db.toon", &size);
+    unsigned files = count_files(self);
+    assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_VERSION);
+    assert_non_null(strstr(toon_last_error()->text, "version 3"));
+    assert_same_file(self, "db.toon", log, size);
+    assert_int_equal(count_files(self), files);
+    free(log);
+}
+
+static void a_record_of_a_newer_program_stops_a_repair(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    char line[128];
+    size_t size;
+    put(self, "a", "1");
+    size_t at = log_size(self);
+    put(self, "b", "2");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    char *log = slurp(self, "db.toon", &size);
+    uint32_t salt = (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
+    (void)snprintf(line, sizeof line, "k[5]: YQ==,Yg==,1732300000000,0,h");
+    size_t length = strlen(line);
+    (void)snprintf(line + length, 16, "%08x\n",
+                   toon_crc32c(salt, line, length));
+    length += 9;
+    log = realloc(log, size + length);
+    memcpy(log + size, line, length);
+    log[at + 8] ^= 1; /* and damage, so that there is something to repair */
+    spill(self, "db.toon", log, size + length);
+    assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_VERSION);
+    assert_non_null(strstr(toon_last_error()->text, "type h"));
+    assert_same_file(self, "db.toon", log, size + length);
+    toon_check_report report;
+    log[at + 8] ^= 1;
+    spill(self, "db.toon", log, size + length);
+    assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
+                     TOON_VERSION);
+    free(log);
+}
+
+static void what_is_no_store_is_refused(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    spill(self, "db.toon", "hello", 5);
+    assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_CORRUPT);
+    assert_same_file(self, "db.toon", "hello", 5);
+    remove_files(self->dir);
+    assert_int_equal(try_repair(self, &toon_io_system, &repair),
+                     TOON_NOT_FOUND);
+    assert_int_equal(count_files(self), 0);
+}
+
+/* --------------------------------------------------------- files beside it */
+
+static void the_old_log_and_the_damaged_bytes_are_kept(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    for (int round = 1; round <= 2; round++) {
+        char name[64], head[64];
+        size_t size;
+        put(self, "a", "1");
+        size_t at = log_size(self);
+        put(self, "b", "2");
+        size_t end = log_size(self);
+        put(self, "c", "3");
+        close_store(self);
+        flip(self, at + 6);
+        char *log = slurp(self, "db.toon", &size);
+        repair_store(self, &repair);
+        (void)snprintf(name, sizeof name, "db.toon.before-repair-%d", round);
+        assert_string_equal(repair.report.before, name);
+        assert_same_file(self, name, log, size);
+        (void)snprintf(name, sizeof name, "db.toon.damaged-%d", round);
+        assert_string_equal(repair.report.aside, name);
+        (void)snprintf(head, sizeof head, "# offset %zu, %zu bytes\n", at,
+                       end - at);
+        size_t aside_size;
+        char *aside = slurp(self, name, &aside_size);
+        assert_int_equal(aside_size, strlen(head) + (end - at) + 1);
+        assert_memory_equal(aside, head, strlen(head));
+        assert_memory_equal(aside + strlen(head), log + at, end - at);
+        assert_int_equal(repair.report.bytes_aside, end - at);
+        assert_false(file_exists(self, "db.toon.idx"));
+        assert_false(file_exists(self, "db.toon.new"));
+        free(aside);
+        free(log);
+        reopen(self);
+    }
+}
+
+static void a_wrong_index_alone_is_taken_away(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    size_t size, index_size;
+    put(self, "a", "1");
+    put(self, "b", "2");
+    close_store(self);
+    char *log = slurp(self, "db.toon", &size);
+    char *index = slurp(self, "db.toon.idx", &index_size);
+    index[40] ^= 1;
+    spill(self, "db.toon.idx", index, index_size);
+    toon_check_report report;
+    assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
+                     TOON_CORRUPT);
+    repair_store(self, &repair);
+    assert_false(file_exists(self, "db.toon.idx"));
+    assert_same_file(self, "db.toon", log, size);
+    assert_told(&repair, "the index was wrong");
+    assert_sound(self);
+    free(log);
+    free(index);
+}
+
+static void row_numbers_are_not_used_twice(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    uint64_t row = 0, again = 0;
+    size_t at = 0;
+    for (int i = 0; i < 20; i++) {
+        at = log_size(self);
+        assert_ok(toon_add(self->store, toon_str("v"), &row));
+    }
+    close_store(self);
+    damage(self, at, "\0\0\0\0\0\0\0\0\0\0", 10); /* the last of them */
+    repair_store(self, &repair);
+    reopen(self);
+    assert_ok(toon_add(self->store, toon_str("w"), &again));
+    assert_true(again > row);
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    damage(self, 16, "XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", 30);
+    damage(self, 130, "XXXXXXXXXXXXXXXXXXXXXXXXXX", 24); /* no base */
+    repair_store(self, &repair);
+    reopen(self);
+    assert_ok(toon_add(self->store, toon_str("w"), &row));
+    assert_true(row > again);
+}
+
+static void a_store_in_use_is_refused(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    char pid[32];
+    put(self, "a", "1");
+    assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_LOCKED);
+    (void)snprintf(pid, sizeof pid, "process %ld", (long)getpid());
+    assert_non_null(strstr(toon_last_error()->text, pid));
+}
+
+/* ----------------------------------------------------- crashes and failures */
+
+/* Which call of those that change something fails, or ends the process. */
+static struct {
+    int at; /* from 1; 0: none */
+    int calls, error;
+    bool dies;
+    bool no_links;
+} trouble;
+
+static bool strikes(void) {
+    if (++trouble.calls != trouble.at)
+        return false;
+    if (trouble.dies)
+        _exit(7);
+    errno = trouble.error;
+    return true;
+}
+
+static int trouble_open(int dir_fd, const char *name, int flags, mode_t mode) {
+    if ((flags & O_CREAT) != 0 && strikes())
+        return -1;
+    return toon_io_system.open_at(dir_fd, name, flags, mode);
+}
+
+static ssize_t trouble_pwrite(int fd, const void *bytes, size_t size,
+                              off_t offset) {
+    return strikes() ? -1 : toon_io_system.pwrite(fd, bytes, size, offset);
+}
+
+static int trouble_sync(int fd) {
+    (void)fd;
+    return strikes() ? -1 : 0;
+}
+
+static int trouble_truncate(int fd, off_t size) {
+    return strikes() ? -1 : toon_io_system.truncate(fd, size);
+}
+
+static int trouble_allocate(int fd, off_t offset, off_t size) {
+    return strikes() ? -1 : toon_io_system.allocate(fd, offset, size);
+}
+
+static int trouble_rename(int dir_fd, const char *from, const char *to) {
+    return strikes() ? -1 : toon_io_system.rename_at(dir_fd, from, to);
+}
+
+static int trouble_unlink(int dir_fd, const char *name) {
+    return strikes() ? -1 : toon_io_system.unlink_at(dir_fd, name);
+}
+
+static int trouble_link(int dir_fd, const char *from, const char *to) {
+    errno = EOPNOTSUPP;
+    if (trouble.no_links || strikes())
+        return -1;
+    return toon_io_system.link_at(dir_fd, from, to);
+}
+
+static const toon_io *trouble_io(int at, int error, bool dies) {
+    static toon_io io;
+    io = toon_io_system;
+    io.open_at = trouble_open;
+    io.pwrite = trouble_pwrite;
+    io.sync = trouble_sync;
+    io.truncate = trouble_truncate;
+    io.allocate = trouble_allocate;
+    io.rename_at = trouble_rename;
+    io.unlink_at = trouble_unlink;
+    io.link_at = trouble_link;
+    trouble.at = at;
+    trouble.error = error;
+    trouble.dies = dies;
+    trouble.calls = 0;
+    return &io;
+}
+
+/* Returns where the damage is. */
+static size_t make_damaged(struct fixture *self, char **log, size_t *size,
+                           char **index, size_t *index_size) {
+    put(self, "a", "1");
+    size_t at = log_size(self);
+    put(self, "b", "2");
+    put(self, "c", "3");
+    close_store(self);
+    flip(self, at + 6);
+    *log = slurp(self, "db.toon", size);
+    *index = slurp(self, "db.toon.idx", index_size);
+    return at;
+}
+
+static void put_back(const struct fixture *self, const char *log, size_t size,
+                     const char *index, size_t index_size) {
+    remove_files(self->dir);
+    spill(self, "db.toon", log, size);
+    spill(self, "db.toon.idx", index, index_size);
+}
+
+/* Nothing of it was done, or all. */
+static void assert_old_or_mended(struct fixture *self, const char *log,
+                                 size_t size) {
+    size_t now_size;
+    struct repair repair;
+    char *now = slurp(self, "db.toon", &now_size);
+    if (now_size != size || memcmp(now, log, size) != 0)
+        assert_sound(self);
+    free(now);
+    repair_store(self, &repair); /* once more, and it is mended */
+    assert_sound(self);
+    reopen(self);
+    assert_value(self, "a", "1");
+    assert_absent(self, "b");
+    assert_value(self, "c", "3");
+    close_store(self);
+}
+
+static void a_crash_at_any_call_leaves_a_whole_store(void **state) {
+    struct fixture *self = *state;
+    char *log, *index;
+    size_t size, index_size;
+    int status = 7 << 8;
+    (void)make_damaged(self, &log, &size, &index, &index_size);
+    for (int at = 1; status == 7 << 8; at++) {
+        put_back(self, log, size, index, index_size);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct repair repair;
+            _exit(try_repair(self, trouble_io(at, 0, true), &repair) !=
+                  TOON_OK);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_old_or_mended(self, log, size);
+        if (status != 7 << 8) {
+            assert_int_equal(status, 0);
+            assert_true(at > 15);
+        }
+    }
+    free(log);
+    free(index);
+}
+
+static void a_failure_at_any_call_leaves_the_store_as_it_was(void **state) {
+    static const struct {
+        int sys_errno;
+        toon_err err;
+    } errors[] = {{EIO, TOON_IO}, {ENOSPC, TOON_FULL}};
+    struct fixture *self = *state;
+    char *log, *index;
+    size_t size, index_size;
+    (void)make_damaged(self, &log, &size, &index, &index_size);
+    for (int i = 0; i < 4; i++) {
+        toon_err err = TOON_IO;
+        trouble.no_links = i >= 2;
+        for (int at = 1; trouble.calls >= at - 1; at++) {
+            struct repair repair;
+            put_back(self, log, size, index, index_size);
+            err = try_repair(
+                self, trouble_io(at, errors[i % 2].sys_errno, false), &repair);
+            if (err != TOON_OK)
+                assert_int_equal(err, errors[i % 2].err);
+            bool swapped = !file_exists(self, "db.toon.idx") ||
+                           (err != TOON_OK && repair.report.before[0] != '\0');
+            if (err != TOON_OK && !swapped) {
+                assert_same_file(self, "db.toon", log, size);
+                assert_false(file_exists(self, "db.toon.damaged-1"));
+                assert_false(file_exists(self, "db.toon.before-repair-1"));
+            }
+            assert_old_or_mended(self, log, size);
+        }
+        assert_ok(err); /* the last had nothing to fail */
+    }
+    trouble.no_links = false;
+    free(log);
+    free(index);
+}
+
+static void without_hard_links_the_old_log_is_copied(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    char *log, *index;
+    size_t size, index_size;
+    (void)make_damaged(self, &log, &size, &index, &index_size);
+    trouble.no_links = true;
+    assert_ok(try_repair(self, trouble_io(0, 0, false), &repair));
+    trouble.no_links = false;
+    assert_string_equal(repair.report.before, "db.toon.before-repair-1");
+    assert_same_file(self, "db.toon.before-repair-1", log, size);
+    free(log);
+    free(index);
+}
+
+int main(void) {
+#define STORE_TEST(name)                                                       \
+    cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(a_sound_store_is_left_as_it_is),
+        STORE_TEST(a_torn_end_is_left_to_opening),
+        STORE_TEST(everything_of_a_key_is_kept),
+        STORE_TEST(a_key_that_fell_back_is_named),
+        STORE_TEST(a_key_is_named_right_though_its_name_was_hit),
+        STORE_TEST(a_deletion_that_is_lost_is_known_to_the_index),
+        STORE_TEST(a_batch_that_lacks_a_record_is_left_out_whole),
+        STORE_TEST(no_half_of_a_batch_comes_back_behind_zeros),
+        STORE_TEST(a_value_on_a_damaged_record_is_lost),
+        STORE_TEST(the_line_behind_a_damaged_newline_is_kept),
+        STORE_TEST(where_nobody_can_know_that_is_said),
+        STORE_TEST(an_index_leaves_nothing_unknown),
+        STORE_TEST(a_damaged_head_costs_no_key),
+        STORE_TEST(a_newer_store_is_left_alone),
+        STORE_TEST(a_record_of_a_newer_program_stops_a_repair),
+        STORE_TEST(what_is_no_store_is_refused),
+        STORE_TEST(the_old_log_and_the_damaged_bytes_are_kept),
+        STORE_TEST(a_wrong_index_alone_is_taken_away),
+        STORE_TEST(row_numbers_are_not_used_twice),
+        STORE_TEST(a_store_in_use_is_refused),
+        STORE_TEST(a_crash_at_any_call_leaves_a_whole_store),
+        STORE_TEST(a_failure_at_any_call_leaves_the_store_as_it_was),
+        STORE_TEST(without_hard_links_the_old_log_is_copied),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
