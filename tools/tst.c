@@ -63,14 +63,23 @@ static const command commands[] = {
      "Examples:\n"
      "  tst stat ./data\n"
      "  tst stat --json ./data greeting\n"},
-    {"check", "", "qj", 0, 0, tst_check,
-     "read all of it and tell what is damaged",
+    {"check", "", "qjry", 0, 0, tst_check,
+     "read all of it, tell what is damaged, mend it",
      "Reads every byte and writes nothing. Each damaged place is named with\n"
      "its offset in db.toon. A torn end, of writes that were never durable,\n"
      "is no damage. On a terminal a progress bar shows how far it is.\n\n"
+     "With --repair a new log of all that is valid takes the place of a\n"
+     "damaged one, which is kept as db.toon.before-repair-1 (or 2, ...);\n"
+     "damaged bytes go to db.toon.damaged-1. Keys that are lost, and keys\n"
+     "that may have fallen back to an older value, are named. On a terminal\n"
+     "it asks first, unless --yes is given. A sound store is left as it is.\n"
+     "The exit status is 0 if the store was sound or nothing of it is lost,\n"
+     "1 if something is.\n\n"
      "Examples:\n"
      "  tst check ./data\n"
-     "  tst check --quiet ./data && echo sound\n"},
+     "  tst check --quiet ./data && echo sound\n"
+     "  tst check --repair ./data\n"
+     "  tst check --repair --json ./data | jq .keys_lost\n"},
     {"compact", "", "qj", 0, 0, tst_compact,
      "give back the space of what was overwritten",
      "Writes what is live to a new log, which then takes the old one's place.\n"
@@ -132,6 +141,8 @@ static const struct {
     {'q', false, "quiet", "no progress bar; no word if all is well"},
     {'0', false, "zero", "end each name with NUL, for xargs -0"},
     {'R', false, "replace", "overwrite keys that are there already"},
+    {'r', false, "repair", "mend what is damaged, and keep the old log"},
+    {'y', false, "yes", "do not ask"},
     {'s', false, "skip-damaged", "leave out what is damaged, and tell of it"},
     {'h', false, "help", "show this help"},
 };
@@ -303,7 +314,8 @@ static bool take_option(tst_args *args, int letter) {
         {'l', &args->list_long},    {'n', &args->newline},
         {'p', &args->if_present},   {'q', &args->quiet},
         {'0', &args->zero},         {'R', &args->replace},
-        {'s', &args->skip_damaged},
+        {'s', &args->skip_damaged}, {'r', &args->repair},
+        {'y', &args->yes},
     };
 
     if (letter == 'e') {
@@ -391,6 +403,9 @@ static int parse(const command *it, int argc, char **argv, tst_args *args) {
     }
     if (args->if_absent && args->if_present) {
         return usage_error(it, "--if-absent and --if-present cannot both be");
+    }
+    if (args->yes && !args->repair) {
+        return usage_error(it, "--yes goes with --repair");
     }
     args->dir = argv[optind];
     args->words = argv + optind + 1;

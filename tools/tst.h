@@ -27,7 +27,7 @@ typedef struct tst_args {
     int64_t expire_s;    /* 0: not given */
     const char *instead; /* of tst, while a server has the store; or NULL */
     bool if_absent, if_present, json, list_long, newline, quiet, zero, replace,
-        skip_damaged;
+        skip_damaged, repair, yes;
 } tst_args;
 
 /* Each returns an exit code and has told about its failure. */

@@ -1,5 +1,5 @@
 /*
- * tst_care.c - tst stat, check: figures, and is all of it sound?
+ * tst_care.c - tst stat: figures of a store or of a key.
  *
  * Knows the store's public calls; must never know the command line's syntax.
  */
@@ -101,95 +101,4 @@ int tst_stat(const tst_args *args) {
         put_store_stat(args, &stats);
     }
     return tst_close(args, store, code);
-}
-
-/* ------------------------------------------------------------------- check */
-
-typedef struct checking {
-    const tst_args *args;
-    tst_bar bar;
-    uint64_t findings; /* so far */
-} checking;
-
-static void show_progress(void *arg, uint64_t done, uint64_t total) {
-    checking *check = arg;
-    tst_bar_draw(&check->bar, done, total);
-}
-
-static void put_finding(void *arg, int64_t offset, const char *text) {
-    checking *check = arg;
-    check->findings++;
-    tst_bar_clear(&check->bar);
-    if (check->args->json) {
-        (void)fputs(check->findings == 1 ? "{\"findings\":[{" : ",{", stdout);
-        if (offset >= 0) {
-            (void)printf("\"offset\":%" PRId64 ",", offset);
-        }
-        tst_put_json(stdout, "text", toon_str(text));
-        (void)fputc('}', stdout);
-    } else if (offset >= 0) {
-        (void)printf("offset %" PRId64 ": %s\n", offset, text);
-    } else {
-        (void)printf("%s\n", text);
-    }
-}
-
-static void put_report(const tst_args *args, const toon_check_report *report,
-                       bool sound) {
-    (void)printf("%s: %s\n  ", args->dir, sound ? "sound" : "DAMAGED");
-    if (sound) { /* what is live is known only when all can be read */
-        (void)printf("%" PRIu64 " live keys in ", report->live_keys);
-    }
-    (void)printf("%" PRIu64 " rows, %" PRIu64 " bytes, %" PRIu64
-                 " sync marks\n",
-                 report->rows, report->log_bytes, report->marks);
-    if (report->damaged != 0) {
-        (void)printf("  %" PRIu64 " damaged places. %s; copy the directory "
-                     "before anything else\n",
-                     report->damaged,
-                     report->index_usable
-                         ? "The keys of damaged records answer an error, the "
-                           "others are served"
-                         : "Without a usable index the store cannot be opened");
-    }
-    if (report->torn_bytes != 0) {
-        (void)printf("  %" PRIu64 " torn bytes at the end, not known to be "
-                     "durable; the next writer cuts them off and keeps a "
-                     "copy\n",
-                     report->torn_bytes);
-    }
-}
-
-static void put_report_json(const checking *check,
-                            const toon_check_report *report, bool sound) {
-    (void)printf("%s],\"sound\":%s,\"live_keys\":%" PRIu64 ",\"rows\":%" PRIu64
-                 ",\"marks\":%" PRIu64 ",\"log_bytes\":%" PRIu64
-                 ",\"damaged\":%" PRIu64 ",\"torn_bytes\":%" PRIu64
-                 ",\"index_usable\":%s}\n",
-                 check->findings == 0 ? "{\"findings\":[" : "",
-                 sound ? "true" : "false", report->live_keys, report->rows,
-                 report->marks, report->log_bytes, report->damaged,
-                 report->torn_bytes, report->index_usable ? "true" : "false");
-}
-
-int tst_check(const tst_args *args) {
-    checking check = {.args = args, .bar = tst_bar_begin(args)};
-    toon_check_report report = {0};
-    toon_err err =
-        toon_check(args->dir, put_finding, show_progress, &check, &report);
-    tst_bar_clear(&check.bar);
-    bool sound = err == TOON_OK;
-    if (err == TOON_NOT_FOUND) {
-        tst_say("%s: there is no store", args->dir);
-        return TST_FAILED;
-    }
-    if (!sound && (err != TOON_CORRUPT || report.damaged == 0)) {
-        return tst_failed(args, err);
-    }
-    if (args->json) {
-        put_report_json(&check, &report, sound);
-    } else if (!args->quiet || !sound) {
-        put_report(args, &report, sound);
-    }
-    return sound ? TST_DONE : TST_NO;
 }
