@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -38,7 +39,7 @@ static struct {
     size_t only_call;
     char only_kind[32];
     uint64_t only_variant;
-} options = {.seed = 1, .worlds = 16, .lives = 8, .steps = 25, .per_call = 3};
+} options = {.seed = 1, .worlds = 12, .lives = 8, .steps = 25, .per_call = 3};
 
 /* The directory of this run; in it a store lives, in another directory of its
  * own, and images are opened. */
@@ -111,7 +112,7 @@ static void keep_image(const struct target *target, const disk_image *image) {
                    disk_image_kind_name(target->kind),
                    (unsigned long long)target->variant);
     if (disk_image_write(image, WORKLOAD_STORE, path))
-        printf("  kept in %s\n", path);
+        (void)fprintf(stderr, "  kept in %s\n", path);
 }
 
 static void print_journal(const struct target *target) {
@@ -120,18 +121,19 @@ static void print_journal(const struct target *target) {
     for (size_t i = from; i < journal->count && i < target->call + 3; i++) {
         char text[160];
         disk_op_text(&journal->ops[i], text, sizeof text);
-        printf("  %s%zu %s\n", i == target->call ? "> " : "", i, text);
+        (void)fprintf(stderr, "  %s%zu %s\n", i == target->call ? "> " : "", i,
+                      text);
     }
 }
 
 static void tell_wrong(const struct target *target, const disk_image *image,
                        const char *text) {
     wrong++;
-    printf("WRONG: crash_images --lives %u --steps %u %s\n  %s\n",
-           options.lives, options.steps, current, text);
+    (void)fprintf(stderr,
+                  "WRONG: crash_images --lives %u --steps %u %s\n  %s\n",
+                  options.lives, options.steps, current, text);
     print_journal(target);
     keep_image(target, image);
-    (void)fflush(stdout);
 }
 
 /* ------------------------------------------------------------------ images */
@@ -262,10 +264,12 @@ static void open_images_at(const struct world *world,
 static void world_wrong(struct world *world, const char *what,
                         const char *text) {
     wrong++;
-    printf("WRONG: crash_images --lives %u --steps %u --seed %llu: life %u, "
-           "%s: %s\n",
-           options.lives, options.steps, (unsigned long long)world->seed,
-           world->life, what, text);
+    (void)fprintf(
+        stderr,
+        "WRONG: crash_images --lives %u --steps %u --seed %llu: life %u, "
+        "%s: %s\n",
+        options.lives, options.steps, (unsigned long long)world->seed,
+        world->life, what, text);
 }
 
 static void remove_life(const struct world *world) {
@@ -572,6 +576,27 @@ static void remove_base(void) {
     (void)rmdir(base); /* not if something was kept */
 }
 
+/* Says which image it was; what follows is as without this. */
+static void on_crash(int number) {
+    static const char text[] = "\nWRONG: a crash while opening ";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    (void)!write(STDERR_FILENO, current, strnlen(current, sizeof current));
+    (void)!write(STDERR_FILENO, "\n", 1);
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+static void watch_for_crashes(void) {
+    static const int numbers[] = {SIGABRT, SIGSEGV, SIGFPE};
+    struct sigaction action = {.sa_handler = on_crash};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction before;
+        (void)sigaction(numbers[i], NULL, &before);
+        if (before.sa_handler == SIG_DFL) /* a sanitizer has its own */
+            (void)sigaction(numbers[i], &action, NULL);
+    }
+}
+
 static bool goes_on(unsigned done, time_t started) {
     if (wrong >= WRONG_MAX)
         return false;
@@ -584,6 +609,7 @@ int main(int argc, char **argv) {
     time_t started = time(NULL);
     parse_options(argc, argv);
     make_base();
+    watch_for_crashes();
     for (unsigned i = 0; goes_on(i, started); i++)
         run_world(options.seed + i);
     remove_base();

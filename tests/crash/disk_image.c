@@ -488,8 +488,10 @@ bool disk_image_write(const disk_image *image, const char *from,
     int node = disk_names_find(&image->names, 0, from);
     if (node < 0)
         return false;
-    if (mkdir(path, 0777) != 0 && access(path, W_OK) != 0)
+    if (mkdir(path, 0777) != 0 && access(path, W_OK) != 0) {
+        perror(path);
         abort();
+    }
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (size_t i = 0; i < image->names.count; i++) {
         const disk_name *name = &image->names.items[i];
