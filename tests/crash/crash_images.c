@@ -229,6 +229,17 @@ static void open_if_wanted(const struct target *target) {
         open_image(target);
 }
 
+/* More are opened soon after a rename: what it brought into place was written
+ * long before. */
+static unsigned images_at(const disk_journal *journal, size_t call) {
+    enum { SOON = 3, MORE = 3 };
+
+    bool soon = false;
+    for (size_t i = call > SOON ? call - SOON : 0; i < call; i++)
+        soon = soon || journal->ops[i].kind == DISK_RENAME;
+    return soon ? options.per_call * MORE : options.per_call;
+}
+
 /* Some kinds of images after the first `call` calls; on a disk where all is
  * synced, every power cut leaves the same. */
 static void open_images_at(const struct world *world,
@@ -239,7 +250,8 @@ static void open_images_at(const struct world *world,
     unsigned first = (unsigned)random_below(&random, IMAGE_KINDS);
     bool tears = call < world->journal.count &&
                  world->journal.ops[call].kind == DISK_WRITE;
-    for (unsigned i = 0; i < options.per_call; i++) {
+    unsigned count = images_at(&world->journal, call);
+    for (unsigned i = 0; i < count; i++) {
         target.kind = (disk_image_kind)((first + i * 5) % IMAGE_KINDS);
         target.variant = random_below(&random, 1000);
         if (target.kind == IMAGE_KILL_TORN && !tears)
@@ -297,18 +309,28 @@ static bool adopt(struct world *world, history_window window) {
     return true;
 }
 
-/* The first life of each world ends behind another of its first calls, which
- * make the store. Of the others, half end at any call and half at one that is no
- * mere write, of which there are few; what goes wrong there may show in the
- * next life only. */
-static size_t end_of_life(struct world *world) {
-    enum { YOUNG = 8 };
+/* Behind the first rename, which gives the store its log; or behind another
+ * of the calls that make the store. */
+static size_t end_of_first_life(const struct world *world) {
+    enum { YOUNG = 12 };
 
+    const disk_journal *journal = &world->journal;
+    size_t call = 0;
+    if (world->seed % 2 == 0)
+        return 1 + world->seed / 2 % YOUNG;
+    while (call < journal->count && journal->ops[call].kind != DISK_RENAME)
+        call++;
+    return call < journal->count ? call + 1 : call;
+}
+
+/* Half end at any call and half at one that is no mere write, of which there
+ * are few; what goes wrong there may show in the next life only. */
+static size_t end_of_life(struct world *world) {
     const disk_journal *journal = &world->journal;
     size_t lived = journal->count - world->born;
     size_t call = world->born + random_below(&world->random, lived + 1);
     if (world->life == 0)
-        return 1 + world->seed % YOUNG;
+        return end_of_first_life(world);
     if (world->workload.kind == WORKLOAD_BARE) /* all unsynced that can be */
         return world->closing;
     if (random_below(&world->random, 2) == 0)
@@ -546,8 +568,10 @@ static void parse_options(int argc, char **argv) {
     };
     const char *seconds = getenv("TOON_CRASH_SECONDS");
     int letter;
-    if (getenv("TOON_SMALL") != NULL)
+    if (getenv("TOON_SMALL") != NULL) {
         options.worlds = 3;
+        options.per_call = 1;
+    }
     if (seconds != NULL)
         options.seconds = number(seconds);
     while ((letter = getopt_long(argc, argv, "", names, NULL)) != -1)

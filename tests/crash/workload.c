@@ -276,7 +276,9 @@ static void change(workload *self) {
         {8, set_some},    {1, set_expired}, {6, append_some},
         {3, delete_some}, {3, rename_some}, {3, set_some_meta},
     };
-    if (is_uniform(self) && pick(self, 20) != 0)
+    if (self->plain && pick(self, 4) == 0)
+        delete_some(self);
+    else if (self->plain || (is_uniform(self) && pick(self, 20) != 0))
         set_some(self);
     else
         take_step(self, changes, sizeof changes / sizeof *changes);
@@ -404,8 +406,11 @@ static void compact_beside(workload *self) {
     toon_stats stats;
     uint64_t ended = compactions_ended(self);
     unsigned idle = 0;
+    bool slow = pick(self, 4) == 0; /* with pauses between its calls, too */
     toon_stat(self->store, &stats);
     uint64_t saved = stats.checkpoints;
+    (void)toon_compact_tune(self->store, 0, slow ? 1 : 0);
+    self->plain = pick(self, 2) == 0;
     meeting_open(self->store);
     toon_err err = toon_compact_start(self->store);
     /* The hostile build compacts all the time. */
@@ -418,11 +423,15 @@ static void compact_beside(workload *self) {
             continue;
         }
         toon_stat(self->store, &stats);
-        idle += compactions_ended(self) > ended;
         if (stats.checkpoints > saved)
             break;
+        if (compactions_ended(self) > ended)
+            idle++;
+        else if (slow)
+            do_beside(self);
     }
     meeting_close();
+    self->plain = false;
     toon_stat(self->store, &stats);
     if (stats.compact_result != TOON_OK &&
         stats.compact_result != TOON_CONFLICT)

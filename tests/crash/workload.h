@@ -34,6 +34,7 @@ typedef struct workload {
     uint64_t random; /* not 0 */
     int64_t clock_ms;
     bool gathering, batching;
+    bool plain; /* sets and deletions alone, for a while */
     unsigned copies_ever; /* their names are never used again */
     unsigned copies;      /* of this life */
     workload_copy copied[WORKLOAD_COPIES];
