@@ -85,7 +85,8 @@ class Killing:
 
     def spare_server(self):
         policy = self.chance.choice(("everysec", "always"))
-        server = harness.Server(self.data, self.mount, ["--appendfsync", policy])
+        arguments = ["--appendfsync", policy, "--backup-keep", "2"]
+        server = harness.Server(self.data, self.mount, arguments)
         if self.shim:
             self.shim.tell()
             server.env = self.shim.env
@@ -143,7 +144,11 @@ class Killing:
         """The directory as the kill left it is sound."""
         if not os.path.exists(os.path.join(self.data, "db.toon")):
             return
-        done = harness.run(harness.TST, "check", self.data, check=False)
+        self.check_store(self.data)
+
+    @staticmethod
+    def check_store(path):
+        done = harness.run(harness.TST, "check", path, check=False)
         if done.returncode != 0:
             raise Failed("tst check: %s" % harness.tail(done.stdout + done.stderr))
 
@@ -229,10 +234,25 @@ class Killing:
             self.rewrite(connection)
             self.die(0.1)
         else:
-            request = ("BGREWRITEAOF",)
-            self.die(1.3 * self.rewrite_s, act=lambda: connection.send([request]))
+            self.die(1.3 * self.rewrite_s, act=lambda: connection.send([("BGREWRITEAOF",)]))
         connection.close()
         self.end_load()
+
+    def die_in_save(self):
+        """While a copy is made of what changes. One that is there is whole."""
+        self.begin_load()
+        connection = kill_load.Connection(self.server.port)
+        self.die(0.1, 30, act=lambda: connection.send([("BGSAVE",)]))
+        connection.close()
+        self.end_load()
+        for path in self.copies():
+            if os.path.exists(os.path.join(path, "db.toon")):
+                self.check_store(path)
+
+    def copies(self):
+        parent = os.path.join(self.data, "backup")
+        names = os.listdir(parent) if os.path.isdir(parent) else []
+        return [os.path.join(parent, name) for name in names]
 
     def rewrite(self, connection):
         started = time.monotonic()
@@ -336,6 +356,8 @@ class Killing:
         ways = [self.die_under_load] * 8 + [self.die_stopping] * 2 + [self.die_emptied] * 2
         if b"bgrewriteaof" in self.commands:
             ways += [self.die_in_rewrite] * 5
+        if b"bgsave" in self.commands:
+            ways += [self.die_in_save] * 2
         return ways
 
     def cycle(self):
