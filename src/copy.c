@@ -162,7 +162,7 @@ static toon_err take_index(struct copying *self, const toon_file *index,
                            const toon_log *log) {
     struct copying quiet = *self;
     toon_index_head head;
-    uint64_t size;
+    uint64_t size = 0;
     quiet.progress = NULL;
     if (index->fd < 0)
         return TOON_NOT_FOUND;

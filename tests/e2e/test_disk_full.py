@@ -277,6 +277,8 @@ class SmallDisk(FullTest):
     @harness.needs_fuse
     def test_files_are_overwritten_for_longer_than_the_disk(self):
         for args in ((), ("--store-max", "%dmb" % (DISK_MB // 2))):
+            # Compacted for want of room alone.
+            args += ("--compact-garbage", "100")
             server = self.small_server(*args, mount=True)
             path = os.path.join(server.mount, "file")
             refused = 0
