@@ -309,7 +309,9 @@ toon_err toon_log_write(toon_log *log, bool *cut_failed) {
                                    log->gather.size, written);
     if (err != TOON_OK) {
         toon_error first = *toon_last_error();
-        *cut_failed = toon_file_truncate(&log->file, written) != TOON_OK;
+        /* Synced, or a power cut could bring whole lines of it back. */
+        *cut_failed = toon_file_truncate(&log->file, written) != TOON_OK ||
+                      toon_file_sync(&log->file) != TOON_OK;
         /* One past: closing tries the cut again. */
         log->allocated = written + (*cut_failed ? 1 : 0);
         return toon_fail_again(&first);

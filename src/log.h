@@ -121,7 +121,7 @@ static inline bool toon_log_mark_is_due(const toon_log *log) {
 void toon_log_drop(toon_log *log, size_t size);
 
 /*
- * Writer. Writes what has gathered. On failure the file is cut back to
+ * Writer. Writes what has gathered. On failure the file is cut back for good to
  * `written` and the gather buffer is left for the caller, who undoes what is
  * in it and drops it; *cut_failed tells that even the cut failed and the log
  * must not be written any more.

@@ -299,14 +299,11 @@ static bool adopt(struct world *world, history_window window) {
     image_found found;
     char text[900];
     image_look(world->workload.store, &world->history, &found);
-    size_t state = history_find(&world->history, window, found.hash);
-    if (state == SIZE_MAX) {
-        image_describe(&world->history, window, &found, text, sizeof text);
-        world_wrong(world, "reborn", text);
-        return false;
-    }
-    history_cut(&world->history, world->born, state);
-    return true;
+    if (history_go_on(&world->history, window, found.hash, world->born))
+        return true;
+    image_describe(&world->history, window, &found, text, sizeof text);
+    world_wrong(world, "reborn", text);
+    return false;
 }
 
 /* Behind the first rename, which gives the store its log; or behind another

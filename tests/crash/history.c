@@ -100,8 +100,17 @@ void history_free(history *self) {
         free(value);
     }
     free(self->states);
+    free(self->ghosts);
     free(self->marks);
     *self = (history){0};
+}
+
+static history_state state_of(const key_values values, size_t begun) {
+    history_state state = {.begun = begun};
+    memcpy(state.values, values, sizeof state.values);
+    for (unsigned key = 0; key < HISTORY_KEYS; key++)
+        state.hash += values[key] != NULL ? values[key]->hash : 0;
+    return state;
 }
 
 size_t history_push(history *self, const key_values values, size_t begun) {
@@ -110,13 +119,19 @@ size_t history_push(history *self, const key_values values, size_t begun) {
         self->states =
             must(realloc(self->states, self->capacity * sizeof *self->states));
     }
-    history_state *state = &self->states[self->count];
-    memcpy(state->values, values, sizeof state->values);
-    state->begun = begun;
-    state->hash = 0;
-    for (unsigned key = 0; key < HISTORY_KEYS; key++)
-        state->hash += values[key] != NULL ? values[key]->hash : 0;
+    self->states[self->count] = state_of(values, begun);
     return self->count++;
+}
+
+void history_push_ghost(history *self, const key_values values, size_t begun,
+                        size_t ended) {
+    if (self->ghost_count == self->ghost_capacity) {
+        self->ghost_capacity = self->ghost_capacity * 2 + 16;
+        self->ghosts = must(
+            realloc(self->ghosts, self->ghost_capacity * sizeof *self->ghosts));
+    }
+    self->ghosts[self->ghost_count++] =
+        (history_ghost){state_of(values, begun), history_newest(self), ended};
 }
 
 /* ---------------------------------------------------------------- promises */
@@ -154,7 +169,7 @@ static size_t begun_at(const history *self, size_t journal) {
 static history_window window_from(const history *self, size_t first,
                                   size_t journal) {
     size_t last = begun_at(self, journal);
-    return (history_window){first, last > first ? last : first};
+    return (history_window){first, last > first ? last : first, journal};
 }
 
 history_window history_after_kill(const history *self, size_t journal,
@@ -169,7 +184,9 @@ history_window history_after_power_cut(const history *self, size_t journal) {
     return window_from(self, self->marks[mark].durable, journal);
 }
 
-size_t history_find(const history *self, history_window window, uint64_t hash) {
+/* The last state in the window with that hash; SIZE_MAX: none. */
+static size_t find_state(const history *self, history_window window,
+                         uint64_t hash) {
     for (size_t i = window.last + 1; i > window.first; i--) {
         if (self->states[i - 1].hash == hash)
             return i - 1;
@@ -177,7 +194,23 @@ size_t history_find(const history *self, history_window window, uint64_t hash) {
     return SIZE_MAX;
 }
 
-void history_cut(history *self, size_t journal, size_t state) {
+static const history_ghost *find_ghost(const history *self,
+                                       history_window window, uint64_t hash) {
+    for (size_t i = 0; i < self->ghost_count; i++) {
+        const history_ghost *ghost = &self->ghosts[i];
+        if (ghost->state.hash == hash && ghost->state.begun < window.journal &&
+            ghost->ended >= window.journal)
+            return ghost;
+    }
+    return NULL;
+}
+
+bool history_allows(const history *self, history_window window, uint64_t hash) {
+    return find_state(self, window, hash) != SIZE_MAX ||
+           find_ghost(self, window, hash) != NULL;
+}
+
+static void cut(history *self, size_t journal, size_t state) {
     self->count = state + 1;
     self->mark_count = mark_at(self, journal) + 1;
     for (size_t i = 0; i < self->mark_count; i++) {
@@ -187,12 +220,32 @@ void history_cut(history *self, size_t journal, size_t state) {
         if (mark->durable > state)
             mark->durable = state;
     }
+    while (self->ghost_count > 0 &&
+           self->ghosts[self->ghost_count - 1].state.begun >= journal)
+        self->ghost_count--;
+}
+
+bool history_go_on(history *self, history_window window, uint64_t hash,
+                   size_t journal) {
+    size_t state = find_state(self, window, hash);
+    const history_ghost *found = find_ghost(self, window, hash);
+    if (state != SIZE_MAX) {
+        cut(self, journal, state);
+        return true;
+    }
+    if (found == NULL)
+        return false;
+    history_ghost ghost = *found;
+    cut(self, journal, ghost.after);
+    (void)history_push(self, ghost.state.values, ghost.state.begun);
+    return true;
 }
 
 void history_flatten(history *self) {
     size_t newest = history_newest(self);
     for (size_t i = 0; i < self->count; i++)
         self->states[i].begun = 0;
+    self->ghost_count = 0;
     self->marks[0] = (history_mark){0, newest, newest};
     self->mark_count = 1;
 }

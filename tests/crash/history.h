@@ -46,10 +46,20 @@ typedef struct history_mark {
     size_t acknowledged, durable;
 } history_mark;
 
+/* What a change that failed would have led to. It may be there while its call
+ * had not returned, and never again. */
+typedef struct history_ghost {
+    history_state state;
+    size_t after; /* the newest state then */
+    size_t ended; /* length of the journal when its call returned */
+} history_ghost;
+
 typedef struct history {
     key_value *made; /* all values, owned; the newest first */
     history_state *states;
     size_t count, capacity;
+    history_ghost *ghosts;
+    size_t ghost_count, ghost_capacity;
     history_mark *marks;
     size_t mark_count, mark_capacity;
 } history;
@@ -71,6 +81,10 @@ const key_value *history_value(history *self, unsigned key, toon_slice bytes,
 /* Returns its number. */
 size_t history_push(history *self, const key_values values, size_t begun);
 
+/* The same of a change that failed just now. */
+void history_push_ghost(history *self, const key_values values, size_t begun,
+                        size_t ended);
+
 static inline size_t history_newest(const history *self) {
     return self->count - 1;
 }
@@ -83,17 +97,20 @@ void history_durable(history *self, size_t journal, size_t state);
  * in the middle of the next. */
 typedef struct history_window {
     size_t first, last;
+    size_t journal;
 } history_window;
 
 history_window history_after_kill(const history *self, size_t journal,
                                   bool torn);
 history_window history_after_power_cut(const history *self, size_t journal);
 
-/* The last state in the window with that hash; SIZE_MAX: none. */
-size_t history_find(const history *self, history_window window, uint64_t hash);
+/* May a state of that hash be found? */
+bool history_allows(const history *self, history_window window, uint64_t hash);
 
-/* Forgets the states past `state` and the promises past `journal`. */
-void history_cut(history *self, size_t journal, size_t state);
+/* Goes on from the state of that hash: forgets what came after it, and the
+ * promises past `journal`. False: there is none. */
+bool history_go_on(history *self, history_window window, uint64_t hash,
+                   size_t journal);
 
 /* The journal begins anew, and all up to the newest state is on the disk. */
 void history_flatten(history *self);

@@ -115,7 +115,8 @@ struct image {
     history_window window;
     char *wrong;
     size_t size;
-    uint64_t hash; /* of the state that it is in */
+    bool known;    /* it was looked at already, */
+    uint64_t hash; /* and is in the state of this hash */
 };
 
 static bool is_sound(const struct image *self, const char *when) {
@@ -129,9 +130,11 @@ static bool is_sound(const struct image *self, const char *when) {
 static bool is_in_window(struct image *self, toon_store *store) {
     image_found found;
     image_look(store, self->history, &found);
-    size_t state = history_find(self->history, self->window, found.hash);
-    if (state != SIZE_MAX && found.strangers == 0 && found.err == TOON_OK) {
+    bool allowed = history_allows(self->history, self->window, found.hash) &&
+                   (!self->known || found.hash == self->hash);
+    if (allowed && found.strangers == 0 && found.err == TOON_OK) {
         self->hash = found.hash;
+        self->known = true;
         return true;
     }
     image_describe(self->history, self->window, &found, self->wrong,
@@ -145,7 +148,7 @@ static bool has_file(const struct image *self, const char *name) {
     return access(path, F_OK) == 0;
 }
 
-/* A reader before the writer: it sees the same, and changes nothing. */
+/* A reader before the writer: what it finds, the writer must find too. */
 static bool reads_right(struct image *self) {
     toon_options options = {.flags = TOON_OPEN_READ_ONLY,
                             .cache_policy = TOON_CACHE_NONE};
@@ -157,9 +160,6 @@ static bool reads_right(struct image *self) {
         return say(self->wrong, self->size, "opening to read", err);
     bool right = is_in_window(self, store);
     (void)toon_close(store);
-    if (right) /* the writer must find the same */
-        self->window.first = self->window.last =
-            history_find(self->history, self->window, self->hash);
     return right;
 }
 
@@ -251,7 +251,7 @@ static void remove_index(const struct image *self) {
 
 bool image_is_right(const char *dir, const history *past, history_window window,
                     uint64_t variant, char *wrong, size_t size) {
-    struct image self = {dir, past, window, wrong, size, 0};
+    struct image self = {dir, past, window, wrong, size, false, 0};
     if (variant % 3 == 0 && !is_sound(&self, "the check before opening"))
         return false;
     if (variant % 4 == 0 && !reads_right(&self))
@@ -285,7 +285,7 @@ bool image_is_no_invention(const char *dir, const history *past, char *wrong,
     image_look(store, past, &found);
     bool right = found.strangers == 0 && found.invented == 0;
     if (!right)
-        image_describe(past, (history_window){0, 0}, &found, wrong, size);
+        image_describe(past, (history_window){0, 0, 0}, &found, wrong, size);
     err = set_after(store);
     if (right && (!may_fail_so(found.err) || err != TOON_OK))
         right = say(wrong, size, "reading and writing after a lie", err);
@@ -304,7 +304,7 @@ bool image_is_copy(const char *dir, const history *past, size_t state,
                    bool done, char *wrong, size_t size) {
     toon_options options = {.flags = TOON_OPEN_NO_CREATE,
                             .cache_policy = TOON_CACHE_NONE};
-    struct image self = {dir, past, {state, state}, wrong, size, 0};
+    struct image self = {dir, past, {state, state, 0}, wrong, size, false, 0};
     toon_store *store;
     toon_err err = toon_open(dir, &options, &store);
     if (err == TOON_NOT_FOUND && !done)

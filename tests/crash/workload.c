@@ -10,6 +10,7 @@
 #include "store_internal.h"
 #include "test_random.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -369,6 +370,82 @@ static void copy(workload *self) {
     self->copies += happened(self, "copy", err, TOON_OK);
 }
 
+/* ------------------------------------------------------------------ faults */
+
+/* Some call to come is interrupted, or does the first half; nobody notices. */
+static void disturb(workload *self) {
+    static const struct {
+        disk_fault_kind kind;
+        unsigned calls;
+    } faults[] = {
+        {FAULT_IS_SHORT, CALL_WRITE},
+        {FAULT_IS_SHORT, CALL_READ},
+        {FAULT_FAILS, CALL_WRITE | CALL_READ | CALL_SYNC | CALL_SYNC_DIR |
+                          CALL_TRUNCATE | CALL_ALLOCATE | CALL_OPEN},
+    };
+
+    size_t chosen = pick(self, sizeof faults / sizeof *faults);
+    disk_fault fault = {.kind = faults[chosen].kind,
+                        .calls = faults[chosen].calls,
+                        .at = 1 + pick(self, 4),
+                        .error = EINTR};
+    lying_disk_fail(&fault);
+}
+
+enum { FAILING_MAX = 5 };
+
+/* Sets to be written together; after[i]: what the first i + 1 lead to. */
+static toon_err gather_sets(workload *self, size_t count, key_values *after) {
+    for (size_t i = 0; i < count; i++) {
+        unsigned key = (unsigned)pick(self, HISTORY_KEYS);
+        char name[32];
+        toon_slice value = toon_str("nobody was ever told to find this");
+        toon_set_options options = {.written_ms = ++self->clock_ms};
+        toon_meta meta = {.written_ms = options.written_ms};
+        memcpy(after[i], i == 0 ? self->now : after[i - 1], sizeof after[i]);
+        if (after[i][key] != NULL)
+            meta.mode = after[i][key]->mode;
+        toon_err err =
+            toon_set(self->store, history_key_name(key, name), value, &options);
+        if (!happened(self, "a set that is gathered", err, TOON_OK))
+            return err;
+        after[i][key] = history_value(self->history, key, value, &meta);
+    }
+    return toon_gather_end(self->store);
+}
+
+/* A write is torn by a failing or full disk: nothing has changed. */
+static void fail_to_write(workload *self) {
+    key_values after[FAILING_MAX];
+    size_t begun = lying_disk_length();
+    size_t count = 1 + pick(self, FAILING_MAX);
+    bool full = pick(self, 2) == 0;
+    disk_fault fault = {.kind = FAULT_IS_TORN,
+                        .calls = CALL_WRITE,
+                        .at = 1,
+                        .error = full ? ENOSPC : EIO};
+    lying_disk_fail(&fault);
+    toon_gather_begin(self->store);
+    toon_err err = gather_sets(self, count, after);
+    toon_err wanted = full ? TOON_FULL : TOON_IO;
+    if (lying_disk_struck() == 0)
+        wanted = TOON_OK;
+    lying_disk_fail(NULL);
+    bool written = happened(self, "a write that fails", err, wanted);
+    for (size_t i = 0; i < count; i++) {
+        if (written)
+            (void)history_push(self->history, after[i], begun);
+        else
+            history_push_ghost(self->history, after[i], begun,
+                               lying_disk_length());
+    }
+    self->failed = self->failed || !written;
+    if (!written)
+        return;
+    memcpy(self->now, after[count - 1], sizeof self->now);
+    promise(self, history_newest(self->history));
+}
+
 /* -------------------------------------------------------------- compaction */
 
 static void compact(workload *self) {
@@ -456,9 +533,10 @@ static void read_some(workload *self) {
 
 static void step(workload *self) {
     static const struct step steps[] = {
-        {60, change}, {10, batch},         {8, gather}, {10, sync_all},
-        {1, clear},   {4, expire},         {2, reopen}, {10, read_some},
-        {1, compact}, {4, compact_beside}, {1, copy},
+        {60, change},       {10, batch},         {8, gather}, {10, sync_all},
+        {1, clear},         {4, expire},         {2, reopen}, {10, read_some},
+        {1, compact},       {4, compact_beside}, {1, copy},   {3, disturb},
+        {3, fail_to_write},
     };
     if (self->kind == WORKLOAD_BARE)
         set_some(self);
@@ -499,8 +577,13 @@ void workload_run(workload *self, unsigned steps) {
 }
 
 void workload_close(workload *self) {
+    if (self->failed) /* closing tells of that, and not how itself went */
+        sync_all(self);
     toon_err err = toon_close(self->store);
+    bool told = self->failed && (err == TOON_IO || err == TOON_FULL);
     self->store = NULL;
-    if (happened(self, "close", err, TOON_OK))
+    self->failed = false;
+    lying_disk_fail(NULL);
+    if (!told && happened(self, "close", err, TOON_OK))
         promise_durable(self);
 }

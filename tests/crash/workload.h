@@ -34,7 +34,8 @@ typedef struct workload {
     uint64_t random; /* not 0 */
     int64_t clock_ms;
     bool gathering, batching;
-    bool plain; /* sets and deletions alone, for a while */
+    bool plain;           /* sets and deletions alone, for a while */
+    bool failed;          /* a write did: closing will say so */
     unsigned copies_ever; /* their names are never used again */
     unsigned copies;      /* of this life */
     workload_copy copied[WORKLOAD_COPIES];
