@@ -390,6 +390,7 @@ toon_err toon_check_dir(const toon_dir *dir, bool alone,
     if (err == TOON_CORRUPT) { /* nothing can be told of its lines */
         toon_error told = *toon_last_error();
         find_damage(&check, told.offset, told.text);
+        verdict->index_damaged = false; /* there is worse */
         return toon_fail_again(&told);
     }
     return err;
