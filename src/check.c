@@ -242,7 +242,7 @@ static void judge_rows(struct check *check) {
     char text[120];
     uint64_t rows = check->report->rows;
     uint32_t hint = check->survey.log->row_hint;
-    if (check->report->damaged > 0 || hint <= rows || check->is_written)
+    if (check->verdict->log_damaged || hint <= rows || check->is_written)
         return;
     (void)snprintf(text, sizeof text,
                    "the header counts %" PRIu32 " rows, the log has %" PRIu64,
