@@ -222,7 +222,7 @@ static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
                             bool sync) {
     toon_volume *old = atomic_load(&store->volume);
     uint64_t next_row = old->log->base + atomic_load(&old->rows);
-    toon_volume *fresh;
+    toon_volume *fresh = NULL;
     if (sync) /* then only the end counts */
         compaction->exact = false;
     toon_err err = copy_rest_locked(store, compaction);
