@@ -14,9 +14,10 @@
 
 /* What an open that is not the file's shared content reads: `fi->fh`. */
 typedef struct own_view {
-    handle handle;    /* first */
-    toon_value value; /* pinned, or all zero */
-    char *text;       /* owned, or NULL */
+    handle handle;         /* first */
+    _Atomic unsigned uses; /* the open, and reads that reply */
+    toon_value value;      /* pinned, or all zero */
+    char *text;            /* owned, or NULL */
     size_t size;
 } own_view;
 
@@ -24,15 +25,21 @@ static own_view *view_of(const struct fuse_file_info *fi) {
     return (own_view *)(uintptr_t)fi->fh;
 }
 
+static void view_drop(own_view *view) {
+    if (atomic_fetch_sub(&view->uses, 1) == 1) {
+        toon_value_release(&view->value);
+        free(view->text);
+        free(view);
+    }
+}
+
 static void view_free(handle *self) {
-    own_view *view = (own_view *)self;
-    toon_value_release(&view->value);
-    free(view->text);
-    free(view);
+    view_drop((own_view *)self);
 }
 
 static void set_view(struct mount *m, struct fuse_file_info *fi,
                      own_view *view) {
+    atomic_store(&view->uses, 1);
     handle_add(&m->handles, &view->handle, view_free);
     fi->fh = (uintptr_t)view;
     fi->direct_io = 1;
@@ -216,15 +223,15 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 /* -------------------------------------------------------------------- read */
 
-static void read_view(fuse_req_t req, const own_view *view, size_t size,
+/* Who has the reply may close the file before the reply is done here. */
+static void read_view(fuse_req_t req, own_view *view, size_t size,
                       size_t offset) {
     const char *data = view->text != NULL ? view->text : view->value.data;
-    if (offset >= view->size) {
-        (void)fuse_reply_buf(req, NULL, 0);
-        return;
-    }
-    size_t left = view->size - offset;
-    (void)fuse_reply_buf(req, data + offset, size < left ? size : left);
+    size_t left = offset < view->size ? view->size - offset : 0;
+    (void)atomic_fetch_add(&view->uses, 1);
+    (void)fuse_reply_buf(req, left > 0 ? data + offset : NULL,
+                         size < left ? size : left);
+    view_drop(view);
 }
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
