@@ -312,12 +312,17 @@ void life_kill(life *l) {
 /* ------------------------------------------------------------- open, close */
 
 /* Memory and log count alike. */
-static void check_counts(life *l) {
+static void check_counts(life *l, bool came) {
     toon_stats stats;
     toon_stat(l->store, &stats);
     if (!l->has_before)
         return;
     const toon_stats *was = &l->before;
+#ifdef TOON_HOSTILE
+    came = true; /* indexes are saved while keys change */
+#endif
+    if (came) /* then it is an estimate */
+        stats.live_bytes = was->live_bytes;
     if (stats.rows + stats.row_base != was->rows + was->row_base ||
         stats.keys != was->keys || stats.keys_expiring != was->keys_expiring ||
         stats.live_bytes != was->live_bytes || stats.log_bytes < was->log_bytes)
@@ -346,7 +351,7 @@ void life_open(life *l) {
         if (came)
             check_error(l, "opening", err, TOON_OK);
     } while (err != TOON_OK);
-    check_counts(l);
+    check_counts(l, came);
     if (came || l->has_before)
         compare(l, "opened");
 }
@@ -834,7 +839,12 @@ void life_cancelled_batch(life *l, group_fn *fn) {
     compare(l, "batch cancel");
 }
 
+/* A hostile build writes in the middle of a gathering: what was written then
+ * is done, whatever comes. */
 void life_gather(life *l, group_fn *fn) {
+#ifdef TOON_HOSTILE
+    fn(l);
+#else
     toon_err err;
     model before, after;
     do {
@@ -850,6 +860,7 @@ void life_gather(life *l, group_fn *fn) {
         err = toon_gather_end(l->store);
         l->in_group = false;
     } while (again(l, "gather end", err, TOON_OK, &after));
+#endif
 }
 
 /* ---------------------------------------------------------------- watching */

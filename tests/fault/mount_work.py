@@ -10,8 +10,11 @@ import mmap
 import os
 import stat
 
+import harness
+
 AT_FDCWD = -100
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+LARGE = 400 if harness.SMALL else 20000  # of 16 bytes
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -97,7 +100,7 @@ def overwrite(root):
 
 @twice
 def create_large(root):
-    write(at(root, "large"), b"0123456789abcdef" * 20000)
+    write(at(root, "large"), b"0123456789abcdef" * LARGE)
     return len(read(at(root, "large")))
 
 

@@ -302,7 +302,7 @@ class Faults:
             self.all_work()
             self.where = "all work"
             self.compare_all("afterwards")
-        except Failed as failure:
+        except (Failed, resp_work.Closed) as failure:
             self.went_wrong(failure)
         return self.faulted != before
 
@@ -314,8 +314,9 @@ class Faults:
         if self.watchdog.barked:
             self.watchdog.barked = False
             text += "; it hangs"
-        elif not self.faulty.is_running():
-            text += "; it has ended\n" + self.faulty.output()[-TEXT_MAX:]
+        for server in (self.faulty, self.sound):
+            if not server.is_running():
+                text += "; it has ended\n" + server.output()[:TEXT_MAX]
         self.report(text)
         for server in (self.faulty, self.sound):
             server.kill()
