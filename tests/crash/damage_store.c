@@ -20,7 +20,7 @@
 /* ------------------------------------------------------- time and chance */
 
 static uint64_t chance = 1;
-static int64_t clock_ms = 1732300000000;
+static _Atomic int64_t clock_ms = 1732300000000;
 
 uint64_t pick(uint64_t *random, uint64_t below) {
     *random = *random * 6364136223846793005u + 1442695040888963407u;
