@@ -7,12 +7,13 @@
  * A store of 1 GiB in values of 1 KiB. One thread overwrites random keys as
  * fast as it can (by RESP: in pipelines of 16); another, the client, does a
  * GET and a SET of random keys in turn, rests a little, and notes how long
- * each took. First for some seconds without a compaction, then with those
- * that begin by themselves and at least one that is asked for. Printed: the
- * client's latencies, apart for while a compaction ran and while none did;
- * how long the compactions took; and how much of the space that the store may
- * take, 2.2 times the live bytes and 128 MiB, its directory took at most (by
- * what its files hold on the disk, looked at every two milliseconds).
+ * each took. First for some seconds alone, which tells how quiet the machine
+ * is; then beside the writer without a compaction; then with those that begin
+ * by themselves and at least one that is asked for. Printed: the client's
+ * latencies, apart for while a compaction ran; how long the compactions took;
+ * and how much of the space that the store may take, 2.2 times the live bytes
+ * and 128 MiB, its directory took at most (by what its files hold on the disk,
+ * looked at every two milliseconds).
  *
  * --quick: 128 MiB and a few seconds. Needs about 3 GiB in DIRECTORY, else
  * $TMPDIR, else /dev/shm.
@@ -99,6 +100,8 @@ static double percentile_us(const struct histogram *times, double part) {
 
 enum { GET, SET, KINDS };
 
+enum { ALONE, BESIDE_WRITER, COMPACTING, PHASES };
+
 static struct run {
     const struct stall_side *side;
     const char *dir;
@@ -106,10 +109,11 @@ static struct run {
     atomic_bool stop;
     atomic_bool compacting;
     atomic_bool bounded; /* space is being looked at */
+    bool writing;
     atomic_ulong written;
 
     /* The client's. */
-    struct histogram quiet[KINDS], busy[KINDS];
+    struct histogram times[PHASES][KINDS];
 
     /* The looker's. */
     double space_most; /* a part of what is allowed */
@@ -146,7 +150,8 @@ static void time_one(void *connection, int kind, uint64_t key) {
         run.side->set(connection, key);
     uint64_t taken = bench_now_ns() - start;
     bool compacting = before || atomic_load(&run.compacting);
-    note(compacting ? &run.busy[kind] : &run.quiet[kind], taken);
+    int phase = compacting ? COMPACTING : run.writing ? BESIDE_WRITER : ALONE;
+    note(&run.times[phase][kind], taken);
 }
 
 static void *be_client(void *arg) {
@@ -214,16 +219,20 @@ static void wait_for_compaction(void *connection, uint64_t before) {
     } while (state.compactions <= before);
 }
 
-/* Writer, client and looker, for so long. Returns the writer's pace. */
-static double work(unsigned seconds, void *connection, bool compact) {
+/* Client, looker and, if told, writer, for so long. Returns the writer's pace,
+ * MB/s. */
+static double work(unsigned seconds, void *connection, bool writing,
+                   bool compact) {
     pthread_t threads[3];
-    void *(*const jobs[])(void *) = {write_on, be_client, look};
+    void *(*const jobs[])(void *) = {be_client, look, write_on};
+    const int count = writing ? 3 : 2;
     struct timespec time = {seconds, 0};
     struct stall_state state;
     atomic_store(&run.stop, false);
+    run.writing = writing;
     unsigned long before = atomic_load(&run.written);
     double start = bench_now_s();
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < count; i++) {
         if (pthread_create(&threads[i], NULL, jobs[i], NULL) != 0)
             bench_fail("thread");
     }
@@ -234,7 +243,7 @@ static double work(unsigned seconds, void *connection, bool compact) {
     }
     (void)nanosleep(&time, NULL);
     atomic_store(&run.stop, true);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         (void)pthread_join(threads[i], NULL);
     unsigned long written = atomic_load(&run.written) - before;
     return (double)written * STALL_VALUE_SIZE / (bench_now_s() - start) / 1e6;
@@ -256,28 +265,36 @@ static uint64_t doubling(const struct histogram *times, size_t power) {
     return sum;
 }
 
+static void print_row(size_t power) {
+    uint64_t sum = 0;
+    for (int i = 0; i < PHASES * KINDS; i++)
+        sum += doubling(&run.times[i / KINDS][i % KINDS], power);
+    if (sum == 0)
+        return;
+    (void)printf("%9.1f", (double)start_of(power * FINE) / 1e3);
+    for (int i = 0; i < PHASES * KINDS; i++)
+        (void)printf(" %11" PRIu64,
+                     doubling(&run.times[i / KINDS][i % KINDS], power));
+    (void)printf("\n");
+}
+
 static void print_histogram(void) {
-    (void)printf("%12s %12s %12s %12s %12s\n", "from us", "GET", "SET",
-                 "GET, comp.", "SET, comp.");
-    for (size_t power = 0; power < BUCKETS; power++) {
-        uint64_t counts[] = {
-            doubling(&run.quiet[GET], power), doubling(&run.quiet[SET], power),
-            doubling(&run.busy[GET], power), doubling(&run.busy[SET], power)};
-        if (counts[0] + counts[1] + counts[2] + counts[3] > 0)
-            (void)printf("%12.1f %12" PRIu64 " %12" PRIu64 " %12" PRIu64
-                         " %12" PRIu64 "\n",
-                         (double)start_of(power * FINE) / 1e3, counts[0],
-                         counts[1], counts[2], counts[3]);
-    }
+    (void)printf("%9s %11s %11s %11s %11s %11s %11s\n", "from us", "GET alone",
+                 "SET alone", "GET writer", "SET writer", "GET compact",
+                 "SET compact");
+    for (size_t power = 0; power < BUCKETS; power++)
+        print_row(power);
 }
 
 static void print_all(double pace_quiet, double pace_busy) {
     (void)printf("%-22s %9s %9s %9s %9s %9s %12s\n", run.side->name, "count",
                  "p50 us", "p99", "p99.9", "p99.99", "longest ms");
-    print_times("GET", &run.quiet[GET]);
-    print_times("SET", &run.quiet[SET]);
-    print_times("GET while compacting", &run.busy[GET]);
-    print_times("SET while compacting", &run.busy[SET]);
+    print_times("GET alone", &run.times[ALONE][GET]);
+    print_times("SET alone", &run.times[ALONE][SET]);
+    print_times("GET beside the writer", &run.times[BESIDE_WRITER][GET]);
+    print_times("SET beside the writer", &run.times[BESIDE_WRITER][SET]);
+    print_times("GET while compacting", &run.times[COMPACTING][GET]);
+    print_times("SET while compacting", &run.times[COMPACTING][SET]);
     print_histogram();
     (void)printf("compactions: %" PRIu64 ", the longest %.1f s\n",
                  run.compactions, (double)run.compact_ms_most / 1e3);
@@ -301,13 +318,14 @@ static void measure(const struct stall_side *side, const char *dir,
     struct stall_state state;
     side->tune(connection, false);
     fill(connection);
-    double pace_quiet = work(seconds / 4 + 1, connection, false);
+    (void)work(seconds / 4 + 1, connection, false, false);
+    double pace_quiet = work(seconds / 4 + 1, connection, true, false);
     side->state(connection, &state);
     side->compact(connection); /* the space of this part does not count */
     wait_for_compaction(connection, state.compactions);
     side->tune(connection, true);
     atomic_store(&run.bounded, true);
-    double pace_busy = work(seconds, connection, true);
+    double pace_busy = work(seconds, connection, true, true);
     side->disconnect(connection);
     side->stop();
     print_all(pace_quiet, pace_busy);

@@ -19,8 +19,10 @@
 
 typedef struct toon_compaction {
     const toon_dir *dir;
-    toon_volume *from; /* the store's; alive only in an epoch and a pause */
-    toon_volume *into; /* owned until it is taken */
+    toon_volume *from;     /* the store's; alive only in an epoch and a pause */
+    toon_volume *into;     /* owned until it is taken */
+    toon_volume *replaced; /* `from`, once `into` has taken its place: the
+                              caller's, to be freed when no reader is left */
     toon_pause pause;
     uint64_t at;       /* records of `from` before this are dealt with */
     uint64_t start;    /* end of `from` when it began */

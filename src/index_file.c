@@ -118,7 +118,7 @@ toon_err toon_index_load(const toon_dir *dir, toon_index *out) {
 
 void toon_index_free(toon_index *index) {
     if (index->at != NULL)
-        toon_file_unmap(index->io, index->at, index->size);
+        toon_file_unmap(index->io, index->at, index->size, index->size);
     *index = (toon_index){0};
 }
 

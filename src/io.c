@@ -423,8 +423,12 @@ void *toon_file_map(const toon_file *file, size_t size) {
     return NULL;
 }
 
-void toon_file_unmap(const toon_io *io, void *at, size_t size) {
+void toon_file_unmap(const toon_io *io, void *at, size_t size, size_t used) {
+    const size_t slice = (size_t)16 << 20;
     forget_mapping(at);
+    for (size_t done = 0; done < used; done += slice)
+        (void)madvise((char *)at + done,
+                      used - done < slice ? used - done : slice, MADV_DONTNEED);
     (void)io->unmap(at, size);
 }
 

@@ -102,7 +102,10 @@ toon_err toon_file_fail(const toon_file *file, int64_t offset,
  * calls.
  */
 void *toon_file_map(const toon_file *file, size_t size);
-void toon_file_unmap(const toon_io *io, void *at, size_t size);
+
+/* Of its bytes `used` may be in memory. These are let go in slices: whoever
+ * else maps something, as malloc does now and then, has to wait for one. */
+void toon_file_unmap(const toon_io *io, void *at, size_t size, size_t used);
 
 /* Random bytes from the system. */
 toon_err toon_random(void *out, size_t size);

@@ -9,6 +9,7 @@
 #include "epoch.h"
 #include "error.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +20,16 @@ enum { ANCESTOR_VERSION = 1 };
 
 /* Blocks are reserved in steps of an eighth of the log between these. */
 #define RESERVE_STEP_MIN ((uint64_t)1 << 20)
-#define RESERVE_STEP_MAX ((uint64_t)16 << 20)
+#define RESERVE_STEP_MAX ((uint64_t)4 << 20)
 
-/* A mapping reaches past the file's end, so that a growing log is seldom
- * mapped anew: addresses cost nothing. */
-#define MAP_SIZE_MIN ((uint64_t)64 << 20)
+/* A mapping reaches far past the file's end: addresses cost nothing, and to
+ * unmap what a growing log has outgrown is a pause for its writer. Where
+ * addresses are limited it is smaller. */
+#ifdef TOON_HOSTILE
+#define MAP_SIZE_MIN ((uint64_t)64 << 10)
+#else
+#define MAP_SIZE_MIN ((uint64_t)64 << 30)
+#endif
 
 /* A gather buffer that grew past this is given back after the write. */
 #define GATHER_KEEP_MAX ((size_t)4 << 20)
@@ -32,6 +38,7 @@ struct toon_log_map {
     const toon_io *io;
     char *at;
     uint64_t size;
+    uint64_t used; /* by the file, when it is freed */
 };
 
 static toon_err fail_at(const toon_log *log, toon_err err, uint64_t offset,
@@ -44,7 +51,7 @@ static toon_err fail_at(const toon_log *log, toon_err err, uint64_t offset,
 
 static void free_map(void *arg) {
     toon_log_map *map = arg;
-    toon_file_unmap(map->io, map->at, map->size);
+    toon_file_unmap(map->io, map->at, map->size, map->used);
     free(map);
 }
 
@@ -54,21 +61,26 @@ static toon_err map_up_to(toon_log *log, uint64_t size) {
     toon_log_map *old = atomic_load(&log->map);
     if (old != NULL && old->size >= size)
         return TOON_OK;
-    uint64_t wanted = size * 2 < MAP_SIZE_MIN ? MAP_SIZE_MIN : size * 2;
     toon_log_map *map = malloc(sizeof *map);
     if (map == NULL)
         return toon_fail_memory();
     map->io = log->file.io;
-    map->size = wanted;
-    map->at = toon_file_map(&log->file, wanted);
+    map->size = size * 2 < MAP_SIZE_MIN ? MAP_SIZE_MIN : size * 2;
+    map->at = toon_file_map(&log->file, map->size);
+    if (map->at == NULL && errno == ENOMEM) {
+        map->size = size * 2;
+        map->at = toon_file_map(&log->file, map->size);
+    }
     if (map->at == NULL) {
         toon_err err = toon_file_fail(&log->file, 0, "cannot map");
         free(map);
         return err;
     }
     atomic_store(&log->map, map);
-    if (old != NULL)
+    if (old != NULL) {
+        old->used = old->size;
         toon_epoch_retire(free_map, old);
+    }
     return TOON_OK;
 }
 
@@ -224,8 +236,11 @@ void toon_log_free(toon_log *log) {
     if (log == NULL || atomic_fetch_sub(&log->sharers, 1) > 0)
         return;
     toon_log_map *map = atomic_load(&log->map);
-    if (map != NULL)
+    if (map != NULL) {
+        uint64_t written = atomic_load(&log->written);
+        map->used = written < map->size ? written : map->size;
         free_map(map);
+    }
     if (log->file.fd >= 0)
         shrink_to_reserve(log);
     toon_file_close(&log->file);

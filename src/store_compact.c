@@ -6,7 +6,7 @@
  * know how a log is compacted (compact.c), nor under which locks it takes the
  * old one's place (store_swap.c).
  *
- * Space: the log and its copy together stay below SPACE (store_space_max).
+ * Space: the log and its copy together stay below space_max().
  * So a compaction begins while that much is left, goes as fast as it can when
  * writers use it up, and holds them back, by a few milliseconds a write, when
  * they are faster still.
@@ -39,10 +39,11 @@ enum {
 #define LOG_MIN         ((uint64_t)64 << 20) /* smaller ones are left alone */
 #define LOOK_BYTES      ((uint64_t)4 << 20)
 #define CHECKPOINT_MIN  ((uint64_t)64 << 20) /* of log without an index */
-#define GARBAGE_SURPLUS ((uint64_t)32 << 20)
+#define GARBAGE_SURPLUS ((uint64_t)24 << 20)
 #endif
+#define RESERVE_MAX ((uint64_t)16 << 20)
 #define STARVED_MIN ((uint64_t)64 << 10) /* of garbage, on a full disk */
-#define SPACE_SLACK ((uint64_t)64 << 20)
+#define SPACE_SLACK ((uint64_t)48 << 20)
 #define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
 
 static int64_t monotonic_ns(void) {
@@ -81,16 +82,30 @@ static uint64_t garbage_of(const struct extent *extent) {
     return extent->log > extent->live ? extent->log - extent->live : 0;
 }
 
-/* What the log and its copy may take together: 2.2 times the live bytes and
- * 128 MiB, less what is reserved ahead. */
+/* What the log and its copy may take together, so that with an index and what
+ * is reserved ahead the directory stays below 2.2 times the live bytes and
+ * 128 MiB. */
 static uint64_t space_max(uint64_t live) {
     return live * 2 + live / 5 + SPACE_SLACK;
 }
 
+/* How large the copy is going to be: of the part of the log that was there at
+ * the start, what is live and not dealt with yet; of what came since, all. */
+static uint64_t copy_to_be(const toon_compaction *compaction,
+                           const struct extent *extent) {
+    uint64_t start = compaction->start;
+    uint64_t at = compaction->at;
+    uint64_t since = extent->log - (at > start ? at : start);
+    uint64_t copy = toon_log_end(compaction->into->log) + since;
+    if (at < start && extent->live > since)
+        copy += (uint64_t)((double)(extent->live - since) *
+                           (double)(start - at) / (double)start);
+    return copy;
+}
+
 /* How much may be written yet until log and copy are past that; each byte
  * counts twice, since it is copied too. */
-static uint64_t room_left(const struct extent *extent, uint64_t copied) {
-    uint64_t copy = copied > extent->live ? copied : extent->live;
+static uint64_t room_left(const struct extent *extent, uint64_t copy) {
     uint64_t taken = extent->log + copy;
     uint64_t max = space_max(extent->live);
     return taken < max ? (max - taken) / 2 : 0;
@@ -267,7 +282,7 @@ static void look_at_space(toon_store *store, const toon_compaction *compaction,
     struct extent extent;
     if (!look_at_extent(store, &extent))
         return;
-    uint64_t room = room_left(&extent, toon_log_end(compaction->into->log));
+    uint64_t room = room_left(&extent, copy_to_be(compaction, &extent));
     if (pace->next_look == 0)
         pace->room = room;
     set_brake(store, &extent, room);
@@ -328,6 +343,16 @@ static toon_err copy_up_to(toon_store *store, toon_compaction *compaction,
     return err;
 }
 
+/* Blocks for the first writes after the swap. Where files are in memory they
+ * cost the zeroing of as many bytes, and a writer would wait for that. */
+static void reserve_ahead(const toon_store *store,
+                          const toon_compaction *compaction) {
+    toon_log *log = compaction->into->log;
+    uint64_t size = atomic_load(&log->written) / 8;
+    if (!atomic_load(&store->care.making_room))
+        toon_log_reserve(log, size < RESERVE_MAX ? size : RESERVE_MAX);
+}
+
 /* What was written since the last round, until little is left. */
 static toon_err catch_up(toon_store *store, toon_compaction *compaction,
                          struct pace *pace) {
@@ -352,6 +377,8 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
         if (err == TOON_OK)
             err = toon_compaction_sync(compaction, base);
         if (err == TOON_OK)
+            reserve_ahead(store, compaction);
+        if (err == TOON_OK)
             err = toon_swap_compacted(store, compaction, tries, &swapped);
         if (err == TOON_TOO_LARGE) /* the next one has room for all tries */
             store->care.base_min =
@@ -370,6 +397,20 @@ static void give_room(toon_store *store) {
     toon_unlock_writer(store);
 }
 
+static void nothing(void *arg) {
+    (void)arg;
+}
+
+/* Here, and not by whoever writes next: to unmap and to close a large file
+ * takes long. */
+static void free_replaced(toon_volume *old) {
+    if (old == NULL)
+        return;
+    toon_epoch_retire(nothing, NULL);
+    toon_epoch_drain(); /* no reader is left */
+    toon_volume_free(old);
+}
+
 static toon_err compact_once(toon_store *store) {
     struct care *care = &store->care;
     toon_compaction compaction;
@@ -384,6 +425,7 @@ static toon_err compact_once(toon_store *store) {
         err = copy_up_to(store, &compaction, compaction.start, &pace);
         if (err == TOON_OK)
             err = catch_up(store, &compaction, &pace);
+        free_replaced(compaction.replaced);
         toon_compaction_end(&compaction);
     }
     atomic_store(&care->hold_rate, 0);
@@ -447,7 +489,6 @@ static void compact(toon_store *store) {
     (void)look_at_extent(store, &before);
     toon_err err = try_to_compact(store);
     if (err == TOON_OK) {
-        toon_epoch_drain(); /* gives the old log's space back now */
         (void)atomic_fetch_add(&care->compactions, 1);
         atomic_store(&care->starved, false);
         care->retry_log = 0;
@@ -478,7 +519,7 @@ static void set_next_look(toon_store *store) {
     if (!look_at_extent(store, &extent))
         return;
     atomic_store(&store->care.look_at, extent.log + LOOK_BYTES);
-    set_brake(store, &extent, room_left(&extent, 0));
+    set_brake(store, &extent, room_left(&extent, extent.live));
 }
 
 static void *care_for(void *arg) {

@@ -236,7 +236,7 @@ static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
         return err;
     store->dir_unsynced = true;
     publish_locked(store, fresh);
-    toon_epoch_retire(retire_volume, old);
+    compaction->replaced = old;
     tell_moved_locked(store);
     return TOON_OK;
 }
