@@ -3,8 +3,8 @@
 import base64
 import json
 import os
-import re
 import random
+import re
 import shutil
 import struct
 import unittest
