@@ -14,6 +14,7 @@
  */
 #include "compact.h"
 
+#include "compact_value.h"
 #include "epoch.h"
 #include "error.h"
 #include "key_hash.h"
@@ -30,6 +31,8 @@ enum { RECORDS_AT_ONCE = 256 };
 #define STEP_BYTES  ((uint64_t)256 << 10)
 #define WRITE_BYTES ((size_t)1 << 20)
 #define SYNC_BYTES  ((uint64_t)32 << 20) /* so that the last sync is short */
+#define CHEAP_BYTES ((size_t)1 << 20)
+#define GROWING_MIN ((size_t)64 << 10)
 #endif
 
 /* A record of the old log, and whether the new one is to have it. */
@@ -37,7 +40,8 @@ struct toon_candidate {
     toon_record record;
     toon_slice line;
     uint64_t offset, hash;
-    bool live; /* of a deletion: the key is absent */
+    bool live;    /* of a deletion: the key is absent */
+    bool growing; /* dead, but of a large value that goes on growing */
 };
 
 /* ------------------------------------------------------------------- begin */
@@ -93,7 +97,10 @@ toon_err toon_compaction_begin(toon_compaction *self, const toon_dir *dir,
     struct origin origin = {0};
     *self = (toon_compaction){.dir = dir, .from = from, .pause = *pause};
     self->candidates = malloc(RECORDS_AT_ONCE * sizeof *self->candidates);
-    toon_err err = self->candidates ? TOON_OK : toon_fail_memory();
+    self->moved = toon_moved_new();
+    toon_err err = TOON_OK;
+    if (self->candidates == NULL || self->moved == NULL)
+        err = toon_fail_memory();
     if (err == TOON_OK)
         err = look_at_origin(self, &origin);
     if (err == TOON_OK)
@@ -109,6 +116,7 @@ void toon_compaction_end(toon_compaction *self) {
     if (self->dir != NULL) /* what failed has been told */
         (void)self->dir->io->unlink_at(self->dir->fd, TOON_COMPACT_NAME);
     free(self->candidates);
+    free(self->moved);
     toon_buf_free(&self->key);
     toon_buf_free(&self->value);
     *self = (toon_compaction){0};
@@ -192,6 +200,11 @@ static toon_err read_some(toon_compaction *self, uint64_t up_to, uint64_t *at,
 
 /* ------------------------------------------------------------ what is live */
 
+static bool is_whole(char type) {
+    return type == RECORD_STRING || type == RECORD_BASE64 ||
+           type == RECORD_DELETED;
+}
+
 static bool is_pointed_at(const toon_volume *volume,
                           const struct toon_candidate *candidate) {
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
@@ -220,6 +233,25 @@ static toon_err is_absent(toon_compaction *self,
     return TOON_OK;
 }
 
+/* Not live any more, though it was written since the compaction began: is its
+ * key's value now one of pieces, and large? */
+static bool is_growing(const toon_compaction *self,
+                       const struct toon_candidate *candidate) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
+    const toon_volume *from = self->from;
+    toon_fact fact;
+    if (candidate->offset < self->start || is_whole(candidate->record.type))
+        return false;
+    size_t count = toon_slot_map_get(from->table, candidate->hash, payloads);
+    for (size_t i = 0; i < count; i++) {
+        if (toon_facts_find(from->facts, toon_payload_offset(payloads[i]),
+                            &fact) &&
+            fact.value_size >= GROWING_MIN)
+            return true;
+    }
+    return false;
+}
+
 static void take_all(toon_compaction *self, size_t count) {
     for (size_t i = 0; i < count; i++)
         self->candidates[i].live = true;
@@ -235,6 +267,7 @@ static toon_err look_up(toon_compaction *self, size_t count) {
             err = is_absent(self, candidate, &candidate->live);
         else
             candidate->live = is_pointed_at(self->from, candidate);
+        candidate->growing = !candidate->live && is_growing(self, candidate);
     }
     toon_pause_end(&self->pause);
     return err;
@@ -271,66 +304,15 @@ static void copy_line(toon_log *log, const struct toon_candidate *candidate,
                              log->salt);
 }
 
-/* A value in pieces becomes whole. */
-static toon_err encode_whole(toon_compaction *self,
-                             const struct toon_candidate *candidate,
-                             bool more) {
-    toon_log *log = self->into->log;
-    const toon_record *record = &candidate->record;
-    toon_hit hit = {.payload = toon_payload_at(candidate->offset),
-                    .record = *record};
-    toon_pieces pieces;
-    toon_err err = toon_volume_pieces(self->from, &hit, false, &pieces);
-    if (err != TOON_OK)
-        return err;
-    self->value.size = 0;
-    if (!toon_buf_reserve(&self->value, pieces.size + 1)) {
-        self->value.failed = false;
-        err = toon_fail_memory();
-    } else {
-        err = toon_pieces_copy(self->from, &pieces, self->value.data);
-        self->value.size = pieces.size;
-    }
-    toon_pieces_free(&pieces);
-    if (err != TOON_OK)
-        return err;
-    toon_record_draft draft = {
-        .key = toon_buf_slice(&self->key),
-        .value = toon_buf_slice(&self->value),
-        .written_ms = record->written_ms,
-        .expires_ms = record->expires_ms,
-        .mode = record->mode,
-        .type = RECORD_STRING,
-        .more = more,
-    };
-    (void)toon_record_encode(&log->gather, &draft, log->salt);
-    return TOON_OK;
-}
-
-static bool is_whole(char type) {
-    return type == RECORD_STRING || type == RECORD_BASE64 ||
-           type == RECORD_DELETED;
-}
-
-/* Of a batch of which only the live records are copied, each stands alone. */
-static toon_err encode(toon_compaction *self,
-                       const struct toon_candidate *candidate) {
-    bool more = self->exact && candidate->record.more;
-    if (!is_whole(candidate->record.type))
-        return encode_whole(self, candidate, more);
-    copy_line(self->into->log, candidate, more);
-    return TOON_OK;
-}
-
 /* So that nobody has to count the bytes of a large value again. */
-static void remember(const toon_compaction *self,
+static void remember(toon_compaction *self,
                      const struct toon_candidate *candidate,
                      const toon_step *step) {
-    size_t size = self->value.size;
+    size_t size;
     if (step->live_bytes >= TOON_REMEMBER_MIN &&
-        (!is_whole(candidate->record.type) ||
-         toon_record_value_size(&candidate->record, &size)))
+        toon_record_value_size(&candidate->record, &size))
         toon_volume_remember(self->into, step->offset, step->live_bytes, size);
+    toon_moved_note(self, candidate->offset, step->offset, step->live_bytes);
 }
 
 /* What the new volume has of the key: something only where the key was copied
@@ -353,6 +335,7 @@ static toon_err find_before(toon_compaction *self,
     return TOON_OK;
 }
 
+/* Of a batch of which only the live records are copied, each stands alone. */
 static toon_err add_line(toon_compaction *self,
                          const struct toon_candidate *candidate,
                          toon_step *step) {
@@ -363,12 +346,8 @@ static toon_err add_line(toon_compaction *self,
         return toon_fail_memory();
     size_t begun = toon_log_begin(log);
     step->offset = toon_log_end(log);
-    toon_err err = encode(self, candidate);
-    if (err != TOON_OK) {
-        toon_log_drop(log, begun);
-        return err;
-    }
-    err = toon_log_admit(log, begun, 0, 0);
+    copy_line(log, candidate, self->exact && candidate->record.more);
+    toon_err err = toon_log_admit(log, begun, 0, 0);
     if (err != TOON_OK)
         return err;
     if (candidate->record.type != RECORD_DELETED) {
@@ -401,7 +380,26 @@ static toon_err copy_one(toon_compaction *self,
     if (candidate->record.type == RECORD_DELETED && step.old_payload == 0 &&
         !self->exact)
         return TOON_OK; /* it was never copied */
-    err = add_line(self, candidate, &step);
+    if (is_whole(candidate->record.type))
+        err = add_line(self, candidate, &step);
+    else
+        err = toon_compaction_copy_value(self, &candidate->record,
+                                         candidate->offset, &step);
+    return err == TOON_OK ? write_enough(self) : err;
+}
+
+/* What lasts of its value is copied while nobody waits: what comes behind it
+ * will be little. */
+static toon_err copy_ahead(toon_compaction *self,
+                           const struct toon_candidate *candidate) {
+    toon_step step = {.hash = candidate->hash};
+    uint64_t hash;
+    toon_err err = hash_of(self, &candidate->record, candidate->offset, &hash);
+    if (err == TOON_OK)
+        err = find_before(self, candidate, &step);
+    if (err == TOON_OK)
+        err = toon_compaction_copy_ahead(self, &candidate->record,
+                                         candidate->offset, &step);
     return err == TOON_OK ? write_enough(self) : err;
 }
 
@@ -418,6 +416,8 @@ static toon_err step_in_epoch(toon_compaction *self, uint64_t up_to) {
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
         if (self->candidates[i].live)
             err = copy_one(self, &self->candidates[i]);
+        else if (self->candidates[i].growing)
+            err = copy_ahead(self, &self->candidates[i]);
     }
     if (err == TOON_OK)
         self->at = at;
@@ -452,8 +452,9 @@ toon_err toon_compaction_sync(toon_compaction *self, uint64_t base) {
     return err;
 }
 
-bool toon_compaction_is_plain(const toon_compaction *self, uint64_t up_to) {
+bool toon_compaction_is_cheap(const toon_compaction *self, uint64_t up_to) {
     const toon_log *log = self->from->log;
+    toon_cost cost = {.left = CHEAP_BYTES};
     uint64_t at = self->at;
     while (at < up_to) {
         toon_record record;
@@ -463,7 +464,7 @@ bool toon_compaction_is_plain(const toon_compaction *self, uint64_t up_to) {
         if (skip_mark(self, view, &at))
             continue;
         if (toon_record_parse(view, log->salt, &record) != RECORD_OK ||
-            !is_whole(record.type))
+            !toon_cost_add(&cost, self, &record, at))
             return false;
         at += record.size;
     }

@@ -17,6 +17,9 @@
 
 #define TOON_COMPACT_NAME "db.toon.compact"
 
+/* Where the new log has what is large in the old one (compact_value.h). */
+typedef struct toon_moved toon_moved;
+
 typedef struct toon_compaction {
     const toon_dir *dir;
     toon_volume *from;     /* the store's; alive only in an epoch and a pause */
@@ -32,6 +35,7 @@ typedef struct toon_compaction {
      * follows is copied, and batches stay whole: any prefix of them leads to a
      * state that `from` was in. */
     bool exact;
+    toon_moved *moved;                 /* owned */
     struct toon_candidate *candidates; /* scratch; owned */
     toon_buf key, value;               /* scratch */
 } toon_compaction;
@@ -62,8 +66,9 @@ toon_err toon_compaction_sync(toon_compaction *self, uint64_t base);
 /* Writes what was copied since, without a sync. */
 toon_err toon_compaction_write(toon_compaction *self);
 
-/* Are all records before `up_to` cheap to copy: none that builds on others? */
-bool toon_compaction_is_plain(const toon_compaction *self, uint64_t up_to);
+/* Are all records before `up_to` cheap to copy: do they build on nothing that
+ * has to be copied again, but for a little? */
+bool toon_compaction_is_cheap(const toon_compaction *self, uint64_t up_to);
 
 /* Renames the new log into place. On TOON_OK the volume is the caller's. */
 toon_err toon_compaction_install(toon_compaction *self, toon_volume **out);

@@ -31,6 +31,28 @@ struct toon_facts {
     uint32_t clock;
 };
 
+/* The run at the end, of which `merged` pieces have become one, or none that
+ * belongs there. */
+static uint8_t run_after(unsigned run, unsigned merged, bool belongs) {
+    unsigned left = merged < run ? run - merged : 0;
+    if (!belongs)
+        return 0;
+    return (uint8_t)(left < UINT8_MAX ? left + 1 : UINT8_MAX);
+}
+
+toon_fact toon_fact_after(const toon_fact *before, const toon_grown *grown) {
+    bool tiny = grown->piece_size <= TOON_PIECE_TINY_MAX;
+    bool small = grown->piece_size <= TOON_PIECE_SMALL_MAX;
+    return (toon_fact){
+        .chain_size =
+            before->chain_size - grown->merged_size + grown->line_size,
+        .line_size = (uint32_t)grown->line_size,
+        .value_size = before->value_size + (uint32_t)grown->appended,
+        .tiny = run_after(before->tiny, grown->merged, tiny),
+        .small = run_after(before->small, grown->merged, small),
+    };
+}
+
 toon_facts *toon_facts_new(void) {
     toon_facts *facts = calloc(1, sizeof *facts);
     if (facts != NULL && pthread_mutex_init(&facts->lock, NULL) != 0) {

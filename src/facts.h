@@ -38,6 +38,18 @@ typedef struct toon_fact {
     uint8_t small; /* is counted is 255; that are small or tiny */
 } toon_fact;
 
+/* A piece that is written behind a value, in the place of the last ones. */
+typedef struct toon_grown {
+    size_t piece_size;    /* bytes of the value in it */
+    size_t line_size;     /* of its line */
+    size_t appended;      /* bytes that the value has grown by */
+    unsigned merged;      /* pieces that are in it now */
+    uint64_t merged_size; /* of their lines */
+} toon_grown;
+
+/* What is known then. */
+toon_fact toon_fact_after(const toon_fact *before, const toon_grown *grown);
+
 typedef struct toon_facts toon_facts;
 
 /* NULL: no memory. */

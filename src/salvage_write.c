@@ -189,7 +189,8 @@ static toon_err read_value(const toon_volume *volume, const toon_hit *hit,
     if (!toon_buf_reserve(value, pieces.size + 1))
         err = toon_fail_memory();
     else
-        err = toon_pieces_copy(volume, &pieces, value->data);
+        err = toon_pieces_copy(volume, pieces.items, pieces.count,
+                               value->data);
     value->size = pieces.size;
     toon_pieces_free(&pieces);
     return err;

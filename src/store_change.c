@@ -287,15 +287,6 @@ static unsigned count_to_merge(const toon_fact *fact, size_t appended) {
     return all ? fact->small : run;
 }
 
-/* The run at the end, of which `merged` pieces have become one, or none that
- * belongs there. */
-static uint8_t run_after(unsigned run, unsigned merged, bool belongs) {
-    unsigned left = merged < run ? run - merged : 0;
-    if (!belongs)
-        return 0;
-    return (uint8_t)(left < UINT8_MAX ? left + 1 : UINT8_MAX);
-}
-
 /* The pieces at the end that the appended bytes are merged with. */
 struct merge {
     toon_pieces pieces;
@@ -323,7 +314,7 @@ static toon_err prepare_merge(toon_store *store, const struct target *target,
         out->lines_size += out->pieces.items[i].record.size;
     if (!toon_buf_reserve(&out->bytes, out->pieces.size + appended.size))
         return toon_fail_memory();
-    err = toon_pieces_copy(volume, &out->pieces, out->bytes.data);
+    err = toon_pieces_copy(volume, out->pieces.items, count, out->bytes.data);
     out->bytes.size = out->pieces.size;
     toon_buf_append_slice(&out->bytes, appended);
     return err;
@@ -353,15 +344,14 @@ static void remember_append(toon_store *store, const struct target *target,
     const toon_volume *volume = atomic_load(&store->volume);
     uint64_t offset = volume->last_offset;
     uint64_t line_size = toon_log_end(volume->log) - offset;
-    unsigned merged = (unsigned)merge->pieces.count;
-    size_t size = merge->pieces.size + appended;
-    toon_fact after = {
-        .chain_size = before->chain_size - merge->lines_size + line_size,
-        .line_size = (uint32_t)line_size,
-        .value_size = before->value_size + (uint32_t)appended,
-        .tiny = run_after(before->tiny, merged, size <= TOON_PIECE_TINY_MAX),
-        .small = run_after(before->small, merged, size <= TOON_PIECE_SMALL_MAX),
+    toon_grown grown = {
+        .piece_size = merge->pieces.size + appended,
+        .line_size = line_size,
+        .appended = appended,
+        .merged = (unsigned)merge->pieces.count,
+        .merged_size = merge->lines_size,
     };
+    toon_fact after = toon_fact_after(before, &grown);
     toon_facts_forget(volume->facts, toon_hit_value_offset(&target->hit));
     toon_facts_put(volume->facts, offset, &after);
 }

@@ -51,7 +51,8 @@ static toon_err blob_of_pieces(const toon_volume *volume, const toon_hit *hit,
     if (blob == NULL)
         err = toon_fail_memory();
     else
-        err = toon_pieces_copy(volume, &pieces, toon_blob_data(blob));
+        err = toon_pieces_copy(volume, pieces.items, pieces.count,
+                               toon_blob_data(blob));
     toon_pieces_free(&pieces);
     if (err == TOON_OK)
         *out = blob;

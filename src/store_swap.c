@@ -259,7 +259,7 @@ static bool may_swap_locked(toon_store *store,
     uint64_t next_row = log->base + atomic_load(&volume->rows);
     if (!is_little(end - compaction->at, tries))
         return false;
-    bool plain = toon_compaction_is_plain(compaction, end);
+    bool plain = toon_compaction_is_cheap(compaction, end);
     *sync = !compaction->exact || !plain ||
             atomic_load(&log->synced) > compaction->durable ||
             compaction->into->log->base < next_row;

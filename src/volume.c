@@ -277,12 +277,24 @@ static toon_err push_measured(const toon_volume *volume, toon_pieces *pieces,
     return TOON_OK;
 }
 
+/* Where a walk down a value's pieces ends before its first one. */
+struct stop {
+    size_t count;         /* behind so many pieces */
+    toon_known_fn *known; /* before one that this accepts; or NULL */
+    void *arg;
+    uint64_t offset; /* of that one; else 0 */
+};
+
 /* Walks from `offset` down, newest first. */
 static toon_err collect(const toon_volume *volume, uint64_t offset,
-                        size_t count, bool gathered, toon_pieces *out) {
+                        struct stop *stop, bool gathered, toon_pieces *out) {
     uint64_t above = UINT64_MAX;
-    while (out->count < count) {
+    while (out->count < stop->count) {
         toon_hit hit;
+        if (stop->known != NULL && stop->known(stop->arg, offset)) {
+            stop->offset = offset;
+            return TOON_OK;
+        }
         toon_err err =
             load_piece(volume, offset, above, TOON_LOOK_WHOLE, gathered, &hit);
         if (err == TOON_OK)
@@ -300,11 +312,11 @@ static toon_err collect(const toon_volume *volume, uint64_t offset,
 }
 
 static toon_err collect_oldest_first(const toon_volume *volume,
-                                     const toon_hit *hit, size_t count,
+                                     const toon_hit *hit, struct stop *stop,
                                      bool gathered, toon_pieces *out) {
     *out = (toon_pieces){0};
     toon_err err =
-        collect(volume, toon_hit_value_offset(hit), count, gathered, out);
+        collect(volume, toon_hit_value_offset(hit), stop, gathered, out);
     if (err == TOON_OK)
         reverse(out);
     else
@@ -312,21 +324,27 @@ static toon_err collect_oldest_first(const toon_volume *volume,
     return err;
 }
 
+/* They lead down to the value's first piece, or are refused. */
+static toon_err require_first(const toon_volume *volume, toon_pieces *pieces) {
+    if (ends_chain(pieces->items[0].record.type))
+        return TOON_OK;
+    toon_err err = toon_volume_damaged(volume, pieces->items[0].offset);
+    toon_pieces_free(pieces);
+    return err;
+}
+
 toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
                             bool gathered, toon_pieces *out) {
-    toon_err err =
-        collect_oldest_first(volume, hit, TOON_PIECES_MAX, gathered, out);
-    if (err != TOON_OK || ends_chain(out->items[0].record.type))
-        return err;
-    err = toon_volume_damaged(volume, out->items[0].offset);
-    toon_pieces_free(out);
-    return err;
+    struct stop stop = {.count = TOON_PIECES_MAX};
+    toon_err err = collect_oldest_first(volume, hit, &stop, gathered, out);
+    return err == TOON_OK ? require_first(volume, out) : err;
 }
 
 toon_err toon_volume_last_pieces(const toon_volume *volume, const toon_hit *hit,
                                  size_t count, bool gathered,
                                  toon_pieces *out) {
-    toon_err err = collect_oldest_first(volume, hit, count, gathered, out);
+    struct stop stop = {.count = count};
+    toon_err err = collect_oldest_first(volume, hit, &stop, gathered, out);
     if (err != TOON_OK || out->count == count)
         return err;
     err = toon_volume_damaged(volume, toon_hit_value_offset(hit));
@@ -334,13 +352,23 @@ toon_err toon_volume_last_pieces(const toon_volume *volume, const toon_hit *hit,
     return err;
 }
 
-toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
-                          char *out) {
-    for (size_t i = 0; i < pieces->count; i++) {
-        const toon_piece *piece = &pieces->items[i];
-        if (!toon_record_value(&piece->record, out))
-            return toon_volume_damaged(volume, piece->offset);
-        out += piece->size;
+toon_err toon_volume_pieces_behind(const toon_volume *volume,
+                                   const toon_hit *hit, toon_known_fn *known,
+                                   void *arg, toon_pieces *out,
+                                   uint64_t *floor) {
+    struct stop stop = {TOON_PIECES_MAX, known, arg, 0};
+    toon_err err = collect_oldest_first(volume, hit, &stop, false, out);
+    *floor = stop.offset;
+    return err == TOON_OK && stop.offset == 0 ? require_first(volume, out)
+                                              : err;
+}
+
+toon_err toon_pieces_copy(const toon_volume *volume, const toon_piece *pieces,
+                          size_t count, char *out) {
+    for (size_t i = 0; i < count; i++) {
+        if (!toon_record_value(&pieces[i].record, out))
+            return toon_volume_damaged(volume, pieces[i].offset);
+        out += pieces[i].size;
     }
     return TOON_OK;
 }

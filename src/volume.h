@@ -199,11 +199,19 @@ toon_err toon_volume_pieces(const toon_volume *volume, const toon_hit *hit,
 /* The same for the last `count` of them, of which there must be so many. */
 toon_err toon_volume_last_pieces(const toon_volume *volume, const toon_hit *hit,
                                  size_t count, bool gathered, toon_pieces *out);
+
+/* The same for those behind the newest one that known(arg, offset) accepts;
+ * *floor is that one's offset, or 0 if it accepts none: then for all. */
+typedef bool toon_known_fn(void *arg, uint64_t offset);
+toon_err toon_volume_pieces_behind(const toon_volume *volume,
+                                   const toon_hit *hit, toon_known_fn *known,
+                                   void *arg, toon_pieces *out,
+                                   uint64_t *floor);
 void toon_pieces_free(toon_pieces *pieces);
 
 /* Writes their bytes to `out`. TOON_CORRUPT. */
-toon_err toon_pieces_copy(const toon_volume *volume, const toon_pieces *pieces,
-                          char *out);
+toon_err toon_pieces_copy(const toon_volume *volume, const toon_piece *pieces,
+                          size_t count, char *out);
 
 /*
  * One change of the table. Kept until its record is written, it is also how

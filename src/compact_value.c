@@ -1,0 +1,314 @@
+/*
+ * compact_value.c - a value in pieces, into the new log: whole, or behind the
+ * copy of what it builds on. Knows volumes and log lines; must never know
+ * locks, threads, or when what is copied.
+ */
+#include "compact_value.h"
+
+#include "error.h"
+
+#include <stdlib.h>
+
+/* A place holds what was noted last. */
+enum { PLACE_BITS = 13, COVERED = 1024 };
+
+/* Shorter ones are soon copied whole. */
+#ifdef TOON_HOSTILE
+#define NOTED_MIN ((size_t)100)
+#else
+#define NOTED_MIN ((size_t)16 << 10)
+#endif
+
+struct toon_moved {
+    struct {
+        uint64_t from, into; /* offsets; 0: none */
+    } places[1 << PLACE_BITS];
+
+    /* Records of the old log with values that build on one of those. */
+    uint64_t covered[COVERED];
+};
+
+toon_moved *toon_moved_new(void) {
+    return calloc(1, sizeof(toon_moved));
+}
+
+static size_t place_of(uint64_t from) {
+    return (size_t)(from * UINT64_C(0x9e3779b97f4a7c15) >> (64 - PLACE_BITS));
+}
+
+void toon_moved_note(toon_compaction *self, uint64_t from, uint64_t into,
+                     size_t line_size) {
+    size_t place = place_of(from);
+    if (line_size < NOTED_MIN)
+        return;
+    self->moved->places[place].from = from;
+    self->moved->places[place].into = into;
+}
+
+/* 0: it is not known. */
+static uint64_t moved_to(const toon_moved *moved, uint64_t from) {
+    size_t place = place_of(from);
+    return moved->places[place].from == from ? moved->places[place].into : 0;
+}
+
+static bool is_moved(void *arg, uint64_t offset) {
+    return moved_to(arg, offset) != 0;
+}
+
+/* Is the new log's record at `base` a part of what it has of the key now? */
+static bool builds_on(const toon_volume *into, uint64_t payload,
+                      uint64_t base) {
+    uint64_t offset = toon_payload_offset(payload);
+    while (offset > base) {
+        toon_hit hit;
+        toon_err err = toon_volume_load(into, toon_payload_at(offset),
+                                        TOON_LOOK_META, true, &hit);
+        toon_hit_free(&hit);
+        if (err != TOON_OK || hit.damaged)
+            return false;
+        offset = hit.record.ref;
+    }
+    return offset == base;
+}
+
+/* What of the value goes to the new log, and behind which record there. */
+struct addition {
+    toon_pieces pieces;
+    uint64_t base; /* 0: none; the pieces are all of it */
+};
+
+static toon_err find_addition(const toon_compaction *self, const toon_hit *hit,
+                              const toon_step *step, struct addition *out) {
+    uint64_t floor = 0;
+    toon_err err = TOON_OK;
+    *out = (struct addition){.base = 0};
+    if (step->old_payload != 0)
+        err = toon_volume_pieces_behind(self->from, hit, is_moved, self->moved,
+                                        &out->pieces, &floor);
+    else
+        err = toon_volume_pieces(self->from, hit, false, &out->pieces);
+    if (err != TOON_OK || floor == 0)
+        return err;
+    out->base = moved_to(self->moved, floor);
+    if (builds_on(self->into, step->old_payload, out->base))
+        return TOON_OK;
+    toon_pieces_free(&out->pieces);
+    out->base = 0;
+    return toon_volume_pieces(self->from, hit, false, &out->pieces);
+}
+
+/* One record of the new log. */
+struct part {
+    const toon_piece *pieces; /* the value, or what is behind `base` */
+    size_t count;
+    uint64_t base;
+    uint64_t ends_at; /* the old log's record that the value ends with then */
+    bool more;
+};
+
+static toon_err decode(toon_compaction *self, const struct part *part) {
+    size_t size = 0;
+    for (size_t i = 0; i < part->count; i++)
+        size += part->pieces[i].size;
+    self->value.size = 0;
+    if (!toon_buf_reserve(&self->value, size + 1)) {
+        self->value.failed = false;
+        return toon_fail_memory();
+    }
+    self->value.size = size;
+    return toon_pieces_copy(self->from, part->pieces, part->count,
+                            self->value.data);
+}
+
+static void remember(const toon_compaction *self, const struct part *part,
+                     const toon_step *step) {
+    toon_fact fact;
+    toon_grown grown = {
+        .piece_size = self->value.size,
+        .line_size = step->live_bytes,
+        .appended = self->value.size,
+    };
+    if (part->base == 0) {
+        toon_volume_remember(self->into, step->offset, step->live_bytes,
+                             self->value.size);
+    } else if (part->count > 0 &&
+               toon_facts_find(self->into->facts, part->base, &fact) &&
+               fact.chain_size > 0) {
+        fact = toon_fact_after(&fact, &grown);
+        toon_facts_put(self->into->facts, step->offset, &fact);
+    }
+}
+
+static toon_err put_part(toon_compaction *self, const toon_record *record,
+                         const struct part *part, toon_step *step) {
+    toon_log *log = self->into->log;
+    if (!toon_volume_reserve(self->into, step->hash))
+        return toon_fail_memory();
+    toon_err err = decode(self, part);
+    if (err != TOON_OK)
+        return err;
+    toon_record_draft draft = {
+        .key = toon_buf_slice(&self->key),
+        .value = toon_buf_slice(&self->value),
+        .ref = part->base,
+        .written_ms = record->written_ms,
+        .expires_ms = record->expires_ms,
+        .mode = record->mode,
+        .type = part->base == 0    ? RECORD_STRING
+                : part->count == 0 ? RECORD_META
+                                   : RECORD_APPENDED,
+        .more = part->more,
+    };
+    size_t begun = toon_log_begin(log);
+    step->offset = toon_log_end(log);
+    step->live_bytes = toon_record_encode(&log->gather, &draft, log->salt);
+    err = toon_log_admit(log, begun, 0, 0);
+    if (err != TOON_OK)
+        return err;
+    step->expires_ms = record->expires_ms;
+    step->payload = toon_payload(step->offset, step->live_bytes,
+                                 record->expires_ms != 0, part->base != 0);
+    step->garbage = 0;
+    if (step->old_payload != 0)
+        step->garbage = toon_volume_garbage(self->into, step->old_payload,
+                                            &(toon_kept){{part->base}}, true);
+    toon_volume_apply(self->into, step);
+    remember(self, part, step);
+    if (part->count > 0)
+        toon_moved_note(self, part->ends_at, step->offset,
+                        part->base == 0 ? step->live_bytes : NOTED_MIN);
+    return TOON_OK;
+}
+
+/* How many pieces make up what is never written again: the last full one and
+ * all before it. */
+static size_t count_lasting(const toon_pieces *pieces) {
+    size_t count = pieces->count;
+    while (count > 0 && pieces->items[count - 1].size <= TOON_PIECE_SMALL_MAX)
+        count--;
+    return count;
+}
+
+/*
+ * A value that changed while the log is compacted may change again, by a
+ * piece that replaces the small ones at its end. What lasts of it gets a
+ * record of its own, so that this one can build on it.
+ */
+static toon_err put_lasting(toon_compaction *self, const toon_record *record,
+                            struct addition *addition, size_t count,
+                            toon_step *step) {
+    const toon_piece *last = &addition->pieces.items[count - 1];
+    struct part part = {addition->pieces.items, count, 0, last->offset, true};
+    toon_err err = put_part(self, record, &part, step);
+    if (err != TOON_OK)
+        return err;
+    addition->base = step->offset;
+    *step = (toon_step){
+        .hash = step->hash,
+        .old_payload = step->payload,
+        .old_expires_ms = step->expires_ms,
+    };
+    return TOON_OK;
+}
+
+toon_err toon_compaction_copy_value(toon_compaction *self,
+                                    const toon_record *record, uint64_t offset,
+                                    toon_step *step) {
+    toon_hit hit = {.payload = toon_payload_at(offset), .record = *record};
+    struct addition addition;
+    size_t done = 0;
+    toon_err err = find_addition(self, &hit, step, &addition);
+    if (err != TOON_OK)
+        return err;
+    size_t all = addition.pieces.count;
+    if (addition.base == 0 && offset >= self->start &&
+        addition.pieces.size >= NOTED_MIN)
+        done = count_lasting(&addition.pieces);
+    if (done == all) /* nothing would follow */
+        done = 0;
+    if (done > 0)
+        err = put_lasting(self, record, &addition, done, step);
+    struct part part = {
+        .pieces = addition.pieces.items + done,
+        .count = all - done,
+        .base = addition.base,
+        .ends_at = toon_hit_value_offset(&hit),
+        .more = self->exact && record->more,
+    };
+    if (err == TOON_OK)
+        err = put_part(self, record, &part, step);
+    toon_pieces_free(&addition.pieces);
+    return err;
+}
+
+/* ------------------------------------------------------------------- ahead */
+
+/* Is the value one that builds on what is in the new log, with small pieces
+ * between at most? */
+static bool is_covered(const toon_compaction *self, const toon_record *record,
+                       uint64_t offset) {
+    enum { STEPS_MAX = 300 };
+
+    uint64_t *covered = self->moved->covered;
+    uint64_t ref = record->ref;
+    for (int i = 0; i < STEPS_MAX && ref != 0; i++) {
+        if (covered[ref % COVERED] == ref || is_moved(self->moved, ref)) {
+            covered[offset % COVERED] = offset;
+            return true;
+        }
+        toon_hit hit;
+        toon_err err = toon_volume_load(self->from, toon_payload_at(ref),
+                                        TOON_LOOK_META, false, &hit);
+        toon_hit_free(&hit);
+        if (err != TOON_OK || hit.damaged)
+            return false;
+        ref = hit.record.ref;
+    }
+    return false;
+}
+
+toon_err toon_compaction_copy_ahead(toon_compaction *self,
+                                    const toon_record *record, uint64_t offset,
+                                    toon_step *step) {
+    toon_hit hit = {.payload = toon_payload_at(offset), .record = *record};
+    struct addition addition;
+    bool full = record->value_text.size > TOON_PIECE_SMALL_MAX;
+    if (!full && is_covered(self, record, offset))
+        return TOON_OK;
+    toon_err err = find_addition(self, &hit, step, &addition);
+    if (err != TOON_OK)
+        return err;
+    size_t count = count_lasting(&addition.pieces);
+    if (count > 0) {
+        struct part part = {
+            .pieces = addition.pieces.items,
+            .count = count,
+            .base = addition.base,
+            .ends_at = addition.pieces.items[count - 1].offset,
+        };
+        err = put_part(self, record, &part, step);
+    }
+    toon_pieces_free(&addition.pieces);
+    return err;
+}
+
+/* -------------------------------------------------------------------- cost */
+
+bool toon_cost_add(toon_cost *cost, const toon_compaction *self,
+                   const toon_record *record, uint64_t offset) {
+    uint64_t ref = record->ref;
+    while (ref != 0 && cost->seen[ref % TOON_COST_SEEN] != ref &&
+           !is_moved(self->moved, ref)) {
+        toon_hit hit;
+        toon_err err = toon_volume_load(self->from, toon_payload_at(ref),
+                                        TOON_LOOK_META, true, &hit);
+        size_t size = hit.record.size;
+        ref = hit.record.ref;
+        toon_hit_free(&hit);
+        if (err != TOON_OK || hit.damaged || size > cost->left)
+            return false;
+        cost->left -= size;
+    }
+    cost->seen[offset % TOON_COST_SEEN] = offset;
+    return true;
+}
