@@ -27,6 +27,8 @@ enum { RECORDS_AT_ONCE = 256 };
 #define STEP_BYTES  ((uint64_t)300)
 #define WRITE_BYTES ((size_t)100)
 #define SYNC_BYTES  ((uint64_t)64 << 10)
+#define CHEAP_BYTES ((size_t)1 << 10)
+#define GROWING_MIN ((size_t)200)
 #else
 #define STEP_BYTES  ((uint64_t)256 << 10)
 #define WRITE_BYTES ((size_t)1 << 20)
