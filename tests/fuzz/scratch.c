@@ -5,15 +5,19 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static char path[256];
+static char copy_path[sizeof path + 8];
 static int dir_fd = -1;
-static unsigned changes;
+
+/* A store's threads write as well as its callers. */
+static atomic_uint changes;
 
 /* The lock file's descriptors: what is written there does not count. */
-static bool is_lock[1024];
+static atomic_bool is_lock[1024];
 
 /* --------------------------------------------------------------- directory */
 
@@ -37,15 +41,27 @@ const char *scratch_path(void) {
     return path;
 }
 
-void scratch_empty(void) {
-    DIR *listing = opendir(scratch_path());
+static void empty(const char *dir) {
+    DIR *listing = opendir(dir);
     const struct dirent *entry;
-    CHECK(listing != NULL);
-    while ((entry = readdir(listing)) != NULL) {
+    while (listing != NULL && (entry = readdir(listing)) != NULL) {
         if (entry->d_name[0] != '.')
-            (void)unlinkat(dir_fd, entry->d_name, 0);
+            (void)unlinkat(dirfd(listing), entry->d_name, 0);
     }
-    (void)closedir(listing);
+    if (listing != NULL)
+        (void)closedir(listing);
+}
+
+const char *scratch_no_copy(void) {
+    (void)snprintf(copy_path, sizeof copy_path, "%s/copy", scratch_path());
+    empty(copy_path);
+    CHECK(rmdir(copy_path) == 0 || errno == ENOENT);
+    return copy_path;
+}
+
+void scratch_empty(void) {
+    (void)scratch_no_copy();
+    empty(scratch_path());
 }
 
 void scratch_write(const char *name, const void *bytes, size_t size) {
@@ -129,6 +145,8 @@ static int scratch_sync(int fd) {
 
 const toon_io *scratch_io(void) {
     static toon_io io;
+    if (io.open_at != NULL) /* other threads may be reading it */
+        return &io;
     io = toon_io_system;
     io.open_at = scratch_open_at;
     io.pwrite = scratch_pwrite;

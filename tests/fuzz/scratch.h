@@ -14,6 +14,10 @@
 const char *scratch_path(void);
 
 void scratch_empty(void);
+
+/* Where a copy of the store may be made; one that is there is removed. */
+const char *scratch_no_copy(void);
+
 void scratch_write(const char *name, const void *bytes, size_t size);
 void scratch_remove(const char *name);
 
