@@ -101,8 +101,8 @@ static toon_err on_record(void *arg, const toon_record *record,
     check->report->rows++;
     if (check->has_index && offset < check->index.head.covered)
         toon_index_audit_row(&check->audit, offset);
-    if (!toon_record_value_check(record))
-        return bad_line(check, offset, "a value is not in its canonical form");
+    if (!toon_record_value_check(record)) /* and yet valid: no torn end */
+        find_log_damage(check, offset, "a value is not in its canonical form");
     return TOON_OK;
 }
 
@@ -147,6 +147,7 @@ static toon_err on_foreign(void *arg, uint64_t offset, char type) {
                    "a record of type %c, which a newer program wrote", type);
     find(check, (int64_t)offset, text);
     check->foreign++;
+    check->verdict->is_newer = true;
     return TOON_OK;
 }
 

@@ -12,6 +12,7 @@
 typedef struct toon_verdict {
     bool log_damaged;
     bool index_damaged; /* it is to be thrown away; nothing is lost */
+    bool is_newer;      /* the log has records that a newer program wrote */
 } toon_verdict;
 
 /* As toon_check(). `alone`: the caller holds the lock, nobody writes. */

@@ -125,10 +125,10 @@ static toon_err repair(toon_salvage *salvage) {
     toon_verdict verdict;
     toon_err err = toon_check_dir(salvage->dir, true, NULL, on_check_progress,
                                   salvage, &checked, &verdict);
-    if (err == TOON_CORRUPT && verdict.index_damaged && !verdict.log_damaged)
+    bool log_is_sound = !verdict.log_damaged && !verdict.is_newer;
+    if (err == TOON_CORRUPT && verdict.index_damaged && log_is_sound)
         err = remove_index(salvage);
-    else if (err == TOON_VERSION ||
-             (err == TOON_CORRUPT && verdict.log_damaged))
+    else if (err == TOON_VERSION || (err == TOON_CORRUPT && !log_is_sound))
         return mend(salvage, err);
     if (err == TOON_OK) {
         salvage->report->rows_kept = checked.rows;

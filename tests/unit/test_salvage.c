@@ -474,35 +474,90 @@ static void a_newer_store_is_left_alone(void **state) {
     free(log);
 }
 
+static const char newer_record[] = "k[5]: YQ==,Yg==,1732300000000,0,h";
+
+/* The log, to be freed, with a line at its end whose CRC is right. */
+static char *with_line(const struct fixture *self, const char *text,
+                       size_t *size) {
+    char line[128];
+    size_t length = strlen(text);
+    memcpy(line, text, length);
+    char *log = slurp(self, "db.toon", size);
+    uint32_t salt = (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
+    (void)snprintf(line + length, 16, "%08x\n",
+                   toon_crc32c(salt, line, length));
+    length += 9;
+    log = realloc(log, *size + length);
+    assert_non_null(log);
+    memcpy(log + *size, line, length);
+    *size += length;
+    return log;
+}
+
 static void a_record_of_a_newer_program_stops_a_repair(void **state) {
     struct fixture *self = *state;
     struct repair repair;
-    char line[128];
     size_t size;
     put(self, "a", "1");
     size_t at = log_size(self);
     put(self, "b", "2");
     close_store(self);
     remove_file(self, "db.toon.idx");
-    char *log = slurp(self, "db.toon", &size);
-    uint32_t salt = (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
-    (void)snprintf(line, sizeof line, "k[5]: YQ==,Yg==,1732300000000,0,h");
-    size_t length = strlen(line);
-    (void)snprintf(line + length, 16, "%08x\n",
-                   toon_crc32c(salt, line, length));
-    length += 9;
-    log = realloc(log, size + length);
-    memcpy(log + size, line, length);
+    char *log = with_line(self, newer_record, &size);
     log[at + 8] ^= 1; /* and damage, so that there is something to repair */
-    spill(self, "db.toon", log, size + length);
+    spill(self, "db.toon", log, size);
     assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_VERSION);
     assert_non_null(strstr(toon_last_error()->text, "type h"));
-    assert_same_file(self, "db.toon", log, size + length);
+    assert_same_file(self, "db.toon", log, size);
     toon_check_report report;
     log[at + 8] ^= 1;
-    spill(self, "db.toon", log, size + length);
+    spill(self, "db.toon", log, size);
     assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
                      TOON_VERSION);
+    free(log);
+}
+
+/* Its index is its own, too, whatever it looks like from here. */
+static void a_newer_programs_index_is_left_alone(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    size_t size;
+    put(self, "a", "1");
+    close_store(self);
+    char *log = with_line(self, newer_record, &size);
+    spill(self, "db.toon", log, size);
+    spill(self, "db.toon.idx", "TOONIDX2", 8);
+    assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_VERSION);
+    assert_non_null(strstr(toon_last_error()->text, "type h"));
+    assert_same_file(self, "db.toon", log, size);
+    assert_same_file(self, "db.toon.idx", "TOONIDX2", 8);
+    free(log);
+}
+
+/* Opening takes it for a record, so nobody may promise that it is cut off. */
+static void a_value_of_another_form_is_damage_and_no_torn_end(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    toon_check_report report;
+    toon_value value;
+    size_t size;
+    put(self, "a", "1");
+    close_store(self);
+    char *log = with_line(self, "k[4]: /wE<,1732300000000,0,b", &size);
+    spill(self, "db.toon", log, size);
+    assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
+                     TOON_CORRUPT);
+    assert_int_equal(report.torn_bytes, 0);
+    reopen(self);
+    assert_int_equal(toon_get(self->store, toon_str("k"), &value),
+                     TOON_CORRUPT);
+    close_store(self);
+    repair_store(self, &repair);
+    assert_told(&repair, "lost: k, whose pieces make no value");
+    assert_sound(self);
+    reopen(self);
+    assert_value(self, "a", "1");
+    assert_absent(self, "k");
     free(log);
 }
 
@@ -826,6 +881,8 @@ int main(void) {
         STORE_TEST(a_damaged_head_costs_no_key),
         STORE_TEST(a_newer_store_is_left_alone),
         STORE_TEST(a_record_of_a_newer_program_stops_a_repair),
+        STORE_TEST(a_newer_programs_index_is_left_alone),
+        STORE_TEST(a_value_of_another_form_is_damage_and_no_torn_end),
         STORE_TEST(what_is_no_store_is_refused),
         STORE_TEST(the_old_log_and_the_damaged_bytes_are_kept),
         STORE_TEST(a_wrong_index_alone_is_taken_away),
