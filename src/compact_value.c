@@ -189,6 +189,40 @@ static size_t count_lasting(const toon_pieces *pieces) {
     return count;
 }
 
+/* What is known of the new log's value that ends with the record there. */
+static toon_err measure_copy(const toon_volume *into, uint64_t payload,
+                             size_t *size) {
+    toon_hit hit;
+    toon_fact fact = {0};
+    toon_err err = toon_volume_load(into, payload, TOON_LOOK_META, true, &hit);
+    if (err == TOON_OK && hit.damaged)
+        err = toon_volume_damaged(into, toon_payload_offset(payload));
+    if (err == TOON_OK)
+        err = toon_volume_measure(into, &hit, true, &fact);
+    toon_hit_free(&hit);
+    *size = fact.value_size;
+    return err;
+}
+
+/* Do the first pieces lead on from what the new log has of the key? It may be
+ * at a later state of the value already, and nothing of that is taken back. */
+static toon_err is_longer(const toon_compaction *self,
+                          const struct addition *addition, size_t count,
+                          const toon_step *step, bool *longer) {
+    size_t before = 0, now = 0;
+    toon_err err = TOON_OK;
+    *longer = count > 0;
+    if (addition->base == 0 || count == 0)
+        return TOON_OK;
+    err = measure_copy(self->into, toon_payload_at(addition->base), &before);
+    if (err == TOON_OK)
+        err = measure_copy(self->into, step->old_payload, &now);
+    for (size_t i = 0; i < count; i++)
+        before += addition->pieces.items[i].size;
+    *longer = before > now;
+    return err;
+}
+
 /*
  * A value that changed while the log is compacted may change again, by a
  * piece that replaces the small ones at its end. What lasts of it gets a
@@ -198,7 +232,8 @@ static toon_err put_lasting(toon_compaction *self, const toon_record *record,
                             struct addition *addition, size_t count,
                             toon_step *step) {
     const toon_piece *last = &addition->pieces.items[count - 1];
-    struct part part = {addition->pieces.items, count, 0, last->offset, true};
+    struct part part = {addition->pieces.items, count, addition->base,
+                        last->offset, true};
     toon_err err = put_part(self, record, &part, step);
     if (err != TOON_OK)
         return err;
@@ -217,17 +252,19 @@ toon_err toon_compaction_copy_value(toon_compaction *self,
     toon_hit hit = {.payload = toon_payload_at(offset), .record = *record};
     struct addition addition;
     size_t done = 0;
+    bool longer = false;
     toon_err err = find_addition(self, &hit, step, &addition);
     if (err != TOON_OK)
         return err;
     size_t all = addition.pieces.count;
-    if (addition.base == 0 && offset >= self->start &&
-        addition.pieces.size >= NOTED_MIN)
+    if (offset >= self->start && addition.pieces.size >= NOTED_MIN)
         done = count_lasting(&addition.pieces);
-    if (done == all) /* nothing would follow */
-        done = 0;
-    if (done > 0)
+    if (done < all) /* something will follow */
+        err = is_longer(self, &addition, done, step, &longer);
+    if (err == TOON_OK && longer)
         err = put_lasting(self, record, &addition, done, step);
+    if (!longer)
+        done = 0;
     struct part part = {
         .pieces = addition.pieces.items + done,
         .count = all - done,
@@ -272,14 +309,18 @@ toon_err toon_compaction_copy_ahead(toon_compaction *self,
                                     toon_step *step) {
     toon_hit hit = {.payload = toon_payload_at(offset), .record = *record};
     struct addition addition;
-    bool full = record->value_text.size > TOON_PIECE_SMALL_MAX;
+    size_t own;
+    bool longer;
+    bool full =
+        toon_record_value_size(record, &own) && own > TOON_PIECE_SMALL_MAX;
     if (!full && is_covered(self, record, offset))
         return TOON_OK;
     toon_err err = find_addition(self, &hit, step, &addition);
     if (err != TOON_OK)
         return err;
     size_t count = count_lasting(&addition.pieces);
-    if (count > 0) {
+    err = is_longer(self, &addition, count, step, &longer);
+    if (err == TOON_OK && longer) {
         struct part part = {
             .pieces = addition.pieces.items,
             .count = count,

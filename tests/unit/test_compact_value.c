@@ -1,0 +1,323 @@
+/*
+ * test_compact_value.c - values that change while the log is compacted: how
+ * often they are copied, and that the copy is what they were.
+ */
+#include "append_fixture.h"
+#include "compact.h"
+#include "epoch.h"
+#include "key_hash.h"
+#include "store_internal.h"
+
+enum { LONG_SIZE = 50001 };
+
+/* Into a new log, by hand, all that was written so far. */
+static void copy_on(struct fixture *self, toon_compaction *compaction) {
+    const toon_volume *volume = atomic_load(&self->store->volume);
+    uint64_t end = atomic_load(&volume->log->written);
+    while (compaction->at < end)
+        assert_ok(toon_compaction_step(compaction, end));
+}
+
+static void change_a_little(struct fixture *self, int round, int *lines) {
+    toon_meta meta = {.written_ms = 1000 + round, .mode = 0600};
+    int count = 1 + round * 7 % 13;
+    add_lines(self, "log", *lines, *lines + count);
+    *lines += count;
+    assert_ok(
+        toon_set_meta(self->store, toon_str("log"), TOON_META_WRITTEN, &meta));
+    if (round % 5 == 4) {
+        assert_ok(toon_batch_begin(self->store));
+        assert_ok(
+            toon_set_meta(self->store, toon_str("log"), TOON_META_MODE, &meta));
+        add_lines(self, "log", *lines, *lines + 2);
+        assert_ok(toon_batch_commit(self->store));
+        *lines += 2;
+    }
+    put(self, "other", round % 2 == 0 ? "even" : "odd");
+}
+
+static void rename_there_and_back(struct fixture *self, int *lines) {
+    assert_ok(toon_rename(self->store, toon_str("log"), toon_str("log.1"), 0));
+    add_lines(self, "log.1", *lines, *lines + 3);
+    *lines += 3;
+    put(self, "log", "another");
+    assert_ok(toon_rename(self->store, toon_str("log"), toon_str("log.1"),
+                          TOON_RENAME_EXCHANGE));
+    assert_ok(toon_append(self->store, toon_str("log.1"), toon_str("+"), NULL));
+}
+
+/* What the copy knows of a value is what a look at its pieces tells. */
+static void assert_known_rightly(const toon_volume *volume, const char *key) {
+    toon_hit hit;
+    toon_fact told, found;
+    assert_true(toon_epoch_enter());
+    assert_ok(toon_volume_find(volume, toon_str(key),
+                               toon_key_hash(toon_str(key), volume->seed),
+                               TOON_LOOK_META, true, &hit));
+    assert_ok(toon_volume_measure(volume, &hit, true, &told));
+    for (uint64_t at = 0; at <= toon_payload_offset(hit.payload); at++)
+        toon_facts_forget(volume->facts, at);
+    assert_ok(toon_volume_measure(volume, &hit, true, &found));
+    assert_int_equal(told.value_size, found.value_size);
+    assert_int_equal(told.chain_size, found.chain_size);
+    assert_int_equal(told.line_size, found.line_size);
+    assert_int_equal(told.small, found.small);
+    assert_int_equal(told.tiny, found.tiny);
+    toon_hit_free(&hit);
+    toon_epoch_leave();
+}
+
+/* The sizes that a value has at the ends of a log's batches, in order; 0 where
+ * it has none yet. Returns how many. */
+static size_t sizes_of(const toon_log *log, const char *key, size_t *sizes,
+                       size_t most) {
+    enum { NOTED = 4096 };
+
+    static struct {
+        uint64_t offset;
+        size_t size;
+    } noted[NOTED];
+
+    size_t count = 0, ends = 0, now = 0, size;
+    uint64_t written = atomic_load(&log->written);
+    for (uint64_t at = log->first; at < written;) {
+        toon_record record;
+        toon_slice view = toon_log_view(log, at, 0);
+        assert_int_equal(toon_record_parse(view, log->salt, &record),
+                         RECORD_OK);
+        assert_true(toon_record_value_size(&record, &size));
+        for (size_t i = 0; i < count; i++)
+            size += record.ref == noted[i].offset ? noted[i].size : 0;
+        if (toon_record_key_is(&record, toon_str(key))) {
+            assert_true(count < NOTED);
+            noted[count].offset = at;
+            noted[count++].size = size;
+            now = size;
+        }
+        if (!record.more) {
+            assert_true(ends < most);
+            sizes[ends++] = now;
+        }
+        at += record.size;
+    }
+    return ends;
+}
+
+static void begin(struct fixture *self, toon_compaction *compaction) {
+    static const toon_pause alone = {0};
+    assert_ok(toon_compaction_begin(compaction, &self->store->dir,
+                                    atomic_load(&self->store->volume), 0,
+                                    &alone));
+}
+
+static void a_value_in_two_records_is_one_change(void **state) {
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    size_t sizes[100];
+    char *base = calloc(1, LONG_SIZE);
+    assert_ok(toon_set(self->store, toon_str("log"),
+                       toon_bytes(base, LONG_SIZE), NULL));
+    free(base);
+    add(self, "log", "+", 1, LONG_SIZE + 1);
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    for (int i = 0; i < 2; i++) {
+        compaction.exact = i == 1;
+        assert_ok(
+            toon_rename(self->store, toon_str("log"), toon_str("moved"), 0));
+        copy_on(self, &compaction);
+        assert_ok(
+            toon_rename(self->store, toon_str("moved"), toon_str("log"), 0));
+        copy_on(self, &compaction);
+    }
+    assert_ok(toon_compaction_write(&compaction));
+    size_t count = sizes_of(compaction.into->log, "moved", sizes, 100);
+    assert_in_range(count, 5, 100);
+    for (size_t i = 0; i < count; i++)
+        assert_true(sizes[i] == 0 || sizes[i] == LONG_SIZE + 1);
+    toon_compaction_end(&compaction);
+}
+
+static void tell_finding(void *arg, int64_t offset, const char *text) {
+    (void)arg;
+    if (offset >= 0) /* the index is of the old log */
+        print_message("%lld: %s\n", (long long)offset, text);
+}
+
+static void assert_sound(const char *dir) {
+    toon_check_report report;
+    assert_ok(toon_check(dir, tell_finding, NULL, NULL, &report));
+    assert_int_equal(report.torn_bytes, 0);
+}
+
+/* What was copied takes the log's place; the store is opened on it. */
+static void open_copy(struct fixture *self, toon_compaction *compaction) {
+    toon_volume *volume;
+    toon_stats stats;
+    assert_ok(toon_compaction_sync(compaction, 0));
+    assert_ok(toon_compaction_install(compaction, &volume));
+    assert_known_rightly(volume, "log");
+    uint64_t live_bytes = atomic_load(&volume->live_bytes);
+    toon_volume_free(volume);
+    toon_compaction_end(compaction);
+    close_store(self);
+    assert_sound(self->dir);
+    reopen(self); /* with no index that fits: the log tells all */
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.live_bytes, live_bytes);
+}
+
+enum { ROUNDS_BESIDE = 80 };
+
+/* Half of the rounds as copies that catch up, half as exact ones. Returns how
+ * many bytes they wrote, but for the first ones. */
+static uint64_t change_beside(struct fixture *self, bool renames, int *lines) {
+    toon_compaction compaction;
+    uint64_t copied = 0;
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    for (int round = 0; round < ROUNDS_BESIDE; round++) {
+        if (round == 10) /* all of it once more: its small pieces were merged */
+            copied = toon_log_end(compaction.into->log);
+        compaction.exact = round >= ROUNDS_BESIDE / 2;
+        change_a_little(self, round, lines);
+        if (renames && round % 9 == 5)
+            rename_there_and_back(self, lines);
+        if (round % 7 != 6)
+            copy_on(self, &compaction);
+    }
+    copy_on(self, &compaction);
+    uint64_t grown = toon_log_end(compaction.into->log) - copied;
+    open_copy(self, &compaction);
+    return grown;
+}
+
+static void assert_log_goes_on(struct fixture *self, int lines) {
+    toon_value value;
+    assert_lines(self, "log", lines);
+    assert_ok(toon_get(self->store, toon_str("log"), &value));
+    assert_int_equal(value.meta.mode, 0600);
+    toon_value_release(&value);
+    add_lines(self, "log", lines, lines + 100);
+    assert_lines(self, "log", lines + 100);
+}
+
+static void what_grows_meanwhile_is_not_copied_again(void **state) {
+    struct fixture *self = *state;
+    int lines = LINES;
+    add_lines(self, "log", 0, lines);
+    uint64_t grown = change_beside(self, false, &lines);
+    assert_in_range(grown, 0, 4 * (uint64_t)(lines - LINES) * LINE);
+    assert_log_goes_on(self, lines);
+}
+
+static void and_what_is_renamed_meanwhile_is_right(void **state) {
+    struct fixture *self = *state;
+    int lines = LINES;
+    add_lines(self, "log", 0, lines);
+    (void)change_beside(self, true, &lines);
+    assert_value(self, "log.1", "another+");
+    assert_log_goes_on(self, lines);
+}
+
+/* Somebody who adds a line whenever a compaction lets go of the writers. */
+struct busy {
+    struct fixture *self;
+    int lines, left;
+};
+
+static void add_after_pause(void *arg) {
+    struct busy *busy = arg;
+    if (busy->left == 0)
+        return;
+    busy->left--;
+    add_lines(busy->self, "log", busy->lines, busy->lines + 3);
+    busy->lines += 3;
+}
+
+/* Each record of the value is dead before it could be copied. */
+static void what_grows_all_the_time_is_copied_ahead(void **state) {
+    struct fixture *self = *state;
+    struct busy busy = {.self = self, .lines = LINES, .left = 100};
+    toon_pause pause = {.end = add_after_pause, .arg = &busy};
+    toon_compaction compaction;
+    add_lines(self, "log", 0, LINES);
+    assert_ok(toon_compaction_begin(&compaction, &self->store->dir,
+                                    atomic_load(&self->store->volume), 0,
+                                    &pause));
+    while (busy.left > 1)
+        copy_on(self, &compaction);
+    uint64_t ahead = toon_log_end(compaction.into->log);
+    assert_in_range(ahead, LINES * LINE, LINES * LINE * 11 / 10);
+    busy.left = 0;
+    copy_on(self, &compaction);
+    uint64_t rest = toon_log_end(compaction.into->log) - ahead;
+    assert_in_range(rest, 1, 64 * 2 * LINE);
+    open_copy(self, &compaction);
+    assert_lines(self, "log", busy.lines);
+}
+
+/* -------------------------------------------------------------- soundness */
+
+/* So many bytes of one kind, as one value or one piece of it. */
+static void set_many(struct fixture *self, const char *key, size_t count) {
+    char *bytes = malloc(count);
+    assert_non_null(bytes);
+    memset(bytes, 'v', count);
+    assert_ok(
+        toon_set(self->store, toon_str(key), toon_bytes(bytes, count), NULL));
+    free(bytes);
+}
+
+static void add_many(struct fixture *self, const char *key, char byte,
+                     size_t count) {
+    char *bytes = malloc(count);
+    assert_non_null(bytes);
+    memset(bytes, byte, count);
+    assert_ok(toon_append(self->store, toon_str(key), toon_bytes(bytes, count),
+                          NULL));
+    free(bytes);
+}
+
+static void touch(struct fixture *self, const char *key, int64_t written_ms) {
+    toon_meta meta = {.written_ms = written_ms};
+    assert_ok(
+        toon_set_meta(self->store, toon_str(key), TOON_META_WRITTEN, &meta));
+}
+
+/* A small piece whose text is as long as that of a full one. */
+static void a_copy_ahead_takes_nothing_back(void **state) {
+    enum { BASE = 100000, FULL = 5000, QUOTES = 3900, TINY = 64 };
+
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    set_many(self, "log", BASE);
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    add_many(self, "log", 'p', FULL);
+    for (int i = 0; i < TINY; i++) {
+        add_many(self, "log", 't', 1);
+        if (i == 2) {
+            touch(self, "log", 1000);
+            copy_on(self, &compaction);
+        }
+    }
+    add_many(self, "log", '"', QUOTES);
+    add_many(self, "log", 'x', 1);
+    copy_on(self, &compaction);
+    open_copy(self, &compaction);
+    assert_int_equal(size_of(self, "log"), BASE + FULL + TINY + QUOTES + 1);
+}
+
+int main(void) {
+#define VALUE_TEST(name)                                                       \
+    cmocka_unit_test_setup_teardown(name, uncached_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        VALUE_TEST(what_grows_meanwhile_is_not_copied_again),
+        VALUE_TEST(and_what_is_renamed_meanwhile_is_right),
+        VALUE_TEST(a_value_in_two_records_is_one_change),
+        VALUE_TEST(what_grows_all_the_time_is_copied_ahead),
+        VALUE_TEST(a_copy_ahead_takes_nothing_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
