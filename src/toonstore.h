@@ -261,7 +261,13 @@ TOON_API void toon_read_together(toon_store *store, toon_read_fn *fn,
 /*
  * All of these: TOON_READ_ONLY (opened so, or after a failed sync),
  * TOON_TOO_LARGE, TOON_FULL (no room on the disk or in store_size_max),
- * TOON_IO, TOON_NO_MEMORY; on each of them nothing has changed.
+ * TOON_IO, TOON_NO_MEMORY; on each of them nothing has changed, but for this:
+ *
+ * With TOON_SYNC_ALWAYS a change is written, visible and told to watchers
+ * before it is synced. If that sync fails, the call returns TOON_IO (and hands
+ * nothing out), the store is read-only from then on, and the change stays
+ * visible until it is closed; whether it is there after a power cut, nobody
+ * knows. So with toon_batch_commit() and toon_gather_end(), too.
  */
 
 enum {
@@ -342,7 +348,9 @@ TOON_API toon_err toon_set_meta(toon_store *store, toon_slice key,
  * passed over, never replaced. */
 TOON_API toon_err toon_add(toon_store *store, toon_slice value, uint64_t *row);
 
-/* Removes every key, by a new empty log. Refused inside a batch. */
+/* Removes every key, by a new empty log. Refused inside a batch. If it cannot
+ * be known whether the new log's name is durable, that is TOON_IO: the store
+ * is read-only from then on, and shows its keys until it is closed. */
 TOON_API toon_err toon_clear(toon_store *store);
 
 /* ----------------------------------------------------------------- batches */
@@ -358,7 +366,8 @@ TOON_API toon_err toon_clear(toon_store *store);
  */
 TOON_API toon_err toon_batch_begin(toon_store *store);
 
-/* On any error nothing of the batch has happened; it has ended all the same. */
+/* On any error nothing of the batch has happened, but where its sync failed
+ * (above); it has ended all the same. */
 TOON_API toon_err toon_batch_commit(toon_store *store);
 
 /* Undoes what the batch did so far and ends it; without one it does nothing.
@@ -370,8 +379,9 @@ TOON_API void toon_batch_cancel(toon_store *store);
  * at once and visible at once, but written together by toon_gather_end() (or
  * earlier, with another thread's change). They must not be acknowledged to
  * anybody before it returns TOON_OK. If it fails, all changes since begin
- * that were not written are undone. May be left open for a loop turn; readers
- * and writers of other threads are not held up.
+ * that were not written are undone (those that were and could not be synced
+ * stay, as above). May be left open for a loop turn; readers and writers of
+ * other threads are not held up.
  */
 TOON_API void toon_gather_begin(toon_store *store);
 TOON_API toon_err toon_gather_end(toon_store *store);

@@ -170,6 +170,70 @@ static void under_always_a_failed_sync_is_the_changes_error(void **state) {
     assert_int_equal(close_and_reopen(self), TOON_IO);
 }
 
+static toon_err set_new(struct fixture *self) {
+    return set(self, "k", "new");
+}
+
+static toon_err append_new(struct fixture *self) {
+    size_t size = 77;
+    toon_err err =
+        toon_append(self->store, toon_str("k"), toon_str("ew"), &size);
+    assert_int_equal(size, 77); /* nothing is handed out */
+    return err;
+}
+
+static toon_err rename_new(struct fixture *self) {
+    return toon_rename(self->store, toon_str("from"), toon_str("k"), 0);
+}
+
+static toon_err commit_new(struct fixture *self) {
+    assert_ok(toon_batch_begin(self->store));
+    put(self, "k", "newer");
+    put(self, "k", "new");
+    return toon_batch_commit(self->store);
+}
+
+static toon_err gather_new(struct fixture *self) {
+    toon_gather_begin(self->store);
+    put(self, "k", "newer");
+    put(self, "k", "new");
+    return toon_gather_end(self->store);
+}
+
+static void count_changes(void *arg, const toon_change *change) {
+    unsigned *count = arg;
+    *count += toon_slice_equal(change->key, toon_str("k"));
+}
+
+static void under_always_what_could_not_be_synced_stays_visible(void **state) {
+    static toon_err (*const changes[])(struct fixture *) = {
+        set_new, append_new, rename_new, commit_new, gather_new,
+    };
+    struct fixture *self = *state;
+    toon_stats stats;
+    uint64_t id;
+    self->options.sync = TOON_SYNC_ALWAYS;
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        unsigned heard = 0;
+        (void)toon_close(self->store);
+        assert_ok(toon_open_on(&io, self->dir, &self->options, &self->store));
+        put(self, "k", "n");
+        put(self, "from", "new");
+        assert_ok(toon_watch(self->store, count_changes, &heard, &id));
+        faulty.sync_errno = EIO;
+        assert_int_equal(changes[i](self), TOON_IO);
+        faulty.sync_errno = 0;
+        assert_value(self, "k", "new");
+        assert_true(heard > 0);
+        toon_stat(self->store, &stats);
+        assert_true(stats.read_only);
+        assert_int_equal(set(self, "k", "newest"), TOON_READ_ONLY);
+        assert_value(self, "k", "new");
+    }
+    assert_int_equal(close_and_reopen(self), TOON_IO);
+    assert_value(self, "k", "new"); /* the power stayed on */
+}
+
 static void a_cut_that_fails_makes_the_store_read_only(void **state) {
     struct fixture *self = *state;
     put(self, "k", "v");
@@ -312,6 +376,7 @@ int main(void) {
         FAULT_TEST(a_failed_sync_makes_the_store_read_only),
         FAULT_TEST(a_sync_without_space_has_failed_like_any_other),
         FAULT_TEST(under_always_a_failed_sync_is_the_changes_error),
+        FAULT_TEST(under_always_what_could_not_be_synced_stays_visible),
         FAULT_TEST(a_cut_that_fails_makes_the_store_read_only),
         FAULT_TEST(a_clear_that_cannot_rename_clears_nothing),
         FAULT_TEST(a_clear_whose_rename_may_not_last_ends_in_read_only),
