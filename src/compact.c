@@ -289,7 +289,8 @@ static toon_err write_enough(toon_compaction *self) {
     if (log->gather.size < WRITE_BYTES)
         return TOON_OK;
     toon_err err = toon_compaction_write(self);
-    if (err == TOON_OK && self->unsynced >= SYNC_BYTES) {
+    /* In the middle of a batch, a mark would call a part of it durable. */
+    if (err == TOON_OK && !self->exact && self->unsynced >= SYNC_BYTES) {
         err = toon_log_sync(log, atomic_load(&log->written));
         self->unsynced = 0;
     }
