@@ -42,8 +42,9 @@ struct toon_candidate {
     toon_record record;
     toon_slice line;
     uint64_t offset, hash;
-    bool live;    /* of a deletion: the key is absent */
-    bool growing; /* dead, but of a large value that goes on growing */
+    uint64_t growing; /* dead, but of a large value that goes on: where that
+                         ends now; else 0 */
+    bool live;        /* of a deletion: the key is absent */
 };
 
 /* ------------------------------------------------------------------- begin */
@@ -235,23 +236,43 @@ static toon_err is_absent(toon_compaction *self,
     return TOON_OK;
 }
 
-/* Not live any more, though it was written since the compaction began: is its
- * key's value now one of pieces, and large? */
-static bool is_growing(const toon_compaction *self,
-                       const struct toon_candidate *candidate) {
+/* Of a slot: where its value's newest piece lies; 0: it cannot be read. */
+static uint64_t value_of_slot(const toon_volume *volume, uint64_t payload) {
+    toon_hit hit;
+    toon_err err =
+        toon_volume_load(volume, payload, TOON_LOOK_META, false, &hit);
+    bool there = err == TOON_OK && !hit.damaged;
+    uint64_t offset = there ? toon_hit_value_offset(&hit) : 0;
+    toon_hit_free(&hit);
+    return offset;
+}
+
+static bool is_large(const toon_volume *volume, uint64_t value) {
+    toon_fact fact;
+    return value != 0 && toon_facts_find(volume->facts, value, &fact) &&
+           fact.value_size >= GROWING_MIN;
+}
+
+/* Of a record that is not live any more, though it was written since the
+ * compaction began: where its key's value ends now, if that is one of pieces,
+ * and large; else 0. */
+static uint64_t find_growing(const toon_compaction *self,
+                             const struct toon_candidate *candidate) {
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
     const toon_volume *from = self->from;
-    toon_fact fact;
     if (candidate->offset < self->start || is_whole(candidate->record.type))
-        return false;
+        return 0;
     size_t count = toon_slot_map_get(from->table, candidate->hash, payloads);
     for (size_t i = 0; i < count; i++) {
-        if (toon_facts_find(from->facts, toon_payload_offset(payloads[i]),
-                            &fact) &&
-            fact.value_size >= GROWING_MIN)
-            return true;
+        uint64_t value = toon_payload_offset(payloads[i]);
+        if (!toon_payload_builds_on(payloads[i]))
+            continue;
+        if (!is_large(from, value)) /* it may have another's: t and r */
+            value = value_of_slot(from, payloads[i]);
+        if (is_large(from, value))
+            return value;
     }
-    return false;
+    return 0;
 }
 
 static void take_all(toon_compaction *self, size_t count) {
@@ -269,7 +290,8 @@ static toon_err look_up(toon_compaction *self, size_t count) {
             err = is_absent(self, candidate, &candidate->live);
         else
             candidate->live = is_pointed_at(self->from, candidate);
-        candidate->growing = !candidate->live && is_growing(self, candidate);
+        candidate->growing =
+            candidate->live ? 0 : find_growing(self, candidate);
     }
     toon_pause_end(&self->pause);
     return err;
@@ -402,7 +424,8 @@ static toon_err copy_ahead(toon_compaction *self,
         err = find_before(self, candidate, &step);
     if (err == TOON_OK)
         err = toon_compaction_copy_ahead(self, &candidate->record,
-                                         candidate->offset, &step);
+                                         candidate->offset, candidate->growing,
+                                         &step);
     return err == TOON_OK ? write_enough(self) : err;
 }
 
@@ -419,7 +442,7 @@ static toon_err step_in_epoch(toon_compaction *self, uint64_t up_to) {
     for (size_t i = 0; err == TOON_OK && i < count; i++) {
         if (self->candidates[i].live)
             err = copy_one(self, &self->candidates[i]);
-        else if (self->candidates[i].growing)
+        else if (self->candidates[i].growing != 0)
             err = copy_ahead(self, &self->candidates[i]);
     }
     if (err == TOON_OK)

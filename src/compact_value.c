@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* A place holds what was noted last. */
-enum { PLACE_BITS = 13, COVERED = 1024 };
+enum { PLACE_BITS = 13, COVERED = 1024, CHAIN_MAX = 1024 };
 
 /* Shorter ones are soon copied whole. */
 #ifdef TOON_HOSTILE
@@ -26,6 +26,11 @@ struct toon_moved {
 
     /* Records of the old log with values that build on one of those. */
     uint64_t covered[COVERED];
+
+    /* The pieces of the value that ends at chain[0], newest first, as far as
+     * anybody has asked. */
+    uint64_t chain[CHAIN_MAX];
+    size_t chain_count;
 };
 
 toon_moved *toon_moved_new(void) {
@@ -280,6 +285,16 @@ toon_err toon_compaction_copy_value(toon_compaction *self,
 
 /* ------------------------------------------------------------------- ahead */
 
+/* What the record at `offset` builds on; 0: nothing that can be read. */
+static uint64_t ref_of(const toon_volume *volume, uint64_t offset) {
+    toon_hit hit;
+    toon_err err = toon_volume_load(volume, toon_payload_at(offset),
+                                    TOON_LOOK_META, false, &hit);
+    uint64_t ref = err == TOON_OK && !hit.damaged ? hit.record.ref : 0;
+    toon_hit_free(&hit);
+    return ref < offset ? ref : 0;
+}
+
 /* Is the value one that builds on what is in the new log, with small pieces
  * between at most? */
 static bool is_covered(const toon_compaction *self, const toon_record *record,
@@ -293,20 +308,35 @@ static bool is_covered(const toon_compaction *self, const toon_record *record,
             covered[offset % COVERED] = offset;
             return true;
         }
-        toon_hit hit;
-        toon_err err = toon_volume_load(self->from, toon_payload_at(ref),
-                                        TOON_LOOK_META, false, &hit);
-        toon_hit_free(&hit);
-        if (err != TOON_OK || hit.damaged)
-            return false;
-        ref = hit.record.ref;
+        ref = ref_of(self->from, ref);
+    }
+    return false;
+}
+
+/* Is the record at `offset` a piece of the value that ends at `now`, and not
+ * too far from its end? */
+static bool is_piece_of(const toon_compaction *self, uint64_t now,
+                        uint64_t offset) {
+    toon_moved *moved = self->moved;
+    if (moved->chain_count == 0 || moved->chain[0] != now) {
+        moved->chain[0] = now;
+        moved->chain_count = 1;
+    }
+    uint64_t last = moved->chain[moved->chain_count - 1];
+    while (last > offset && moved->chain_count < CHAIN_MAX) {
+        last = ref_of(self->from, last);
+        moved->chain[moved->chain_count++] = last;
+    }
+    for (size_t i = moved->chain_count; i > 0; i--) {
+        if (moved->chain[i - 1] == offset)
+            return true;
     }
     return false;
 }
 
 toon_err toon_compaction_copy_ahead(toon_compaction *self,
                                     const toon_record *record, uint64_t offset,
-                                    toon_step *step) {
+                                    uint64_t now, toon_step *step) {
     toon_hit hit = {.payload = toon_payload_at(offset), .record = *record};
     struct addition addition;
     size_t own;
@@ -319,6 +349,9 @@ toon_err toon_compaction_copy_ahead(toon_compaction *self,
     if (err != TOON_OK)
         return err;
     size_t count = count_lasting(&addition.pieces);
+    if (count > 0 &&
+        !is_piece_of(self, now, addition.pieces.items[count - 1].offset))
+        count = 0;
     err = is_longer(self, &addition, count, step, &longer);
     if (err == TOON_OK && longer) {
         struct part part = {

@@ -36,11 +36,13 @@ toon_err toon_compaction_copy_value(toon_compaction *self,
 /*
  * The same for a record that is not live any more, but of a value that goes
  * on growing: as far as it lasts (all but the small pieces at its end), unless
- * what is in the new log already is nearly all of that.
+ * what is in the new log already is nearly all of that. `now` is the piece that
+ * the key's value ended with a moment ago: nothing is copied that is no part of
+ * that value.
  */
 toon_err toon_compaction_copy_ahead(toon_compaction *self,
                                     const toon_record *record, uint64_t offset,
-                                    toon_step *step);
+                                    uint64_t now, toon_step *step);
 
 /* Of records that come one after the other: what will copying their values
  * cost beside their own bytes? */

@@ -220,10 +220,17 @@ static void and_what_is_renamed_meanwhile_is_right(void **state) {
     assert_log_goes_on(self, lines);
 }
 
+static void touch(struct fixture *self, const char *key, int64_t written_ms) {
+    toon_meta meta = {.written_ms = written_ms};
+    assert_ok(
+        toon_set_meta(self->store, toon_str(key), TOON_META_WRITTEN, &meta));
+}
+
 /* Somebody who adds a line whenever a compaction lets go of the writers. */
 struct busy {
     struct fixture *self;
     int lines, left;
+    bool touches; /* so that the newest record is no piece */
 };
 
 static void add_after_pause(void *arg) {
@@ -233,12 +240,13 @@ static void add_after_pause(void *arg) {
     busy->left--;
     add_lines(busy->self, "log", busy->lines, busy->lines + 3);
     busy->lines += 3;
+    if (busy->touches)
+        touch(busy->self, "log", busy->lines);
 }
 
 /* Each record of the value is dead before it could be copied. */
-static void what_grows_all_the_time_is_copied_ahead(void **state) {
-    struct fixture *self = *state;
-    struct busy busy = {.self = self, .lines = LINES, .left = 100};
+static void grow_all_the_time(struct fixture *self, bool touches) {
+    struct busy busy = {self, LINES, 100, touches};
     toon_pause pause = {.end = add_after_pause, .arg = &busy};
     toon_compaction compaction;
     add_lines(self, "log", 0, LINES);
@@ -255,6 +263,14 @@ static void what_grows_all_the_time_is_copied_ahead(void **state) {
     assert_in_range(rest, 1, 64 * 2 * LINE);
     open_copy(self, &compaction);
     assert_lines(self, "log", busy.lines);
+}
+
+static void what_grows_all_the_time_is_copied_ahead(void **state) {
+    grow_all_the_time(*state, false);
+}
+
+static void and_where_its_newest_record_is_no_piece(void **state) {
+    grow_all_the_time(*state, true);
 }
 
 /* -------------------------------------------------------------- soundness */
@@ -279,12 +295,6 @@ static void add_many(struct fixture *self, const char *key, char byte,
     free(bytes);
 }
 
-static void touch(struct fixture *self, const char *key, int64_t written_ms) {
-    toon_meta meta = {.written_ms = written_ms};
-    assert_ok(
-        toon_set_meta(self->store, toon_str(key), TOON_META_WRITTEN, &meta));
-}
-
 /* A small piece whose text is as long as that of a full one. */
 static void a_copy_ahead_takes_nothing_back(void **state) {
     enum { BASE = 100000, FULL = 5000, QUOTES = 3900, TINY = 64 };
@@ -307,6 +317,22 @@ static void a_copy_ahead_takes_nothing_back(void **state) {
     copy_on(self, &compaction);
     open_copy(self, &compaction);
     assert_int_equal(size_of(self, "log"), BASE + FULL + TINY + QUOTES + 1);
+}
+
+static void what_is_set_again_is_not_copied_ahead(void **state) {
+    enum { SIZE = 1 << 20 };
+
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    begin(self, &compaction);
+    for (int i = 0; i < 20; i++) {
+        set_many(self, "log", SIZE);
+        add_many(self, "log", '+', 1);
+    }
+    copy_on(self, &compaction);
+    assert_in_range(toon_log_end(compaction.into->log), SIZE, 2 * SIZE);
+    open_copy(self, &compaction);
+    assert_int_equal(size_of(self, "log"), SIZE + 1);
 }
 
 /* ------------------------------------------------------------- power cuts */
@@ -379,7 +405,9 @@ int main(void) {
         VALUE_TEST(and_what_is_renamed_meanwhile_is_right),
         VALUE_TEST(a_value_in_two_records_is_one_change),
         VALUE_TEST(what_grows_all_the_time_is_copied_ahead),
+        VALUE_TEST(and_where_its_newest_record_is_no_piece),
         VALUE_TEST(a_copy_ahead_takes_nothing_back),
+        VALUE_TEST(what_is_set_again_is_not_copied_ahead),
         VALUE_TEST(a_batch_is_not_synced_in_its_middle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
