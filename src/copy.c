@@ -72,13 +72,6 @@ static toon_err refuse_store(const struct copying *self) {
                      self->path);
 }
 
-static bool has_lock_file(const toon_dir *dir) {
-    toon_file file;
-    toon_err err = toon_file_open(dir, TOON_LOCK_NAME, O_RDONLY, &file);
-    toon_file_close(&file);
-    return err != TOON_NOT_FOUND;
-}
-
 /* The lock keeps a server from making a store where the copy is to be. */
 static toon_err open_dir(const toon_io *io, struct copying *self) {
     toon_err err = toon_dir_open(io, self->path, false, &self->dir);
@@ -90,7 +83,7 @@ static toon_err open_dir(const toon_io *io, struct copying *self) {
         err = refuse_store(self);
     if (err != TOON_OK)
         return err;
-    self->made_lock = !has_lock_file(&self->dir);
+    self->made_lock = !toon_dir_has_lock(&self->dir);
     err = toon_dir_lock(&self->dir, &self->lock);
     if (err == TOON_OK)
         err = refuse_store(self); /* it may have been made before the lock */

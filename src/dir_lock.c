@@ -95,6 +95,13 @@ toon_err toon_dir_lock(const toon_dir *dir, toon_file *out) {
     return err;
 }
 
+bool toon_dir_has_lock(const toon_dir *dir) {
+    toon_file file;
+    toon_err err = toon_file_open(dir, TOON_LOCK_NAME, O_RDONLY, &file);
+    toon_file_close(&file);
+    return err != TOON_NOT_FOUND;
+}
+
 bool toon_dir_is_locked(const toon_dir *dir) {
     struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     int fd = dir->io->open_at(dir->fd, TOON_LOCK_NAME, O_RDONLY, 0);

@@ -17,6 +17,9 @@
  * closed. TOON_LOCKED names the holder. */
 toon_err toon_dir_lock(const toon_dir *dir, toon_file *out);
 
+/* Is its file there, whoever made it? */
+bool toon_dir_has_lock(const toon_dir *dir);
+
 /* Has a process the lock now? Asked without taking it, so that a writer who
  * starts at this moment is not turned away. */
 bool toon_dir_is_locked(const toon_dir *dir);

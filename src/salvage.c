@@ -96,6 +96,8 @@ static toon_err mend(toon_salvage *salvage, toon_err judged) {
     if (!toon_claims_init(&salvage->claims))
         return toon_fail_memory();
     toon_err err = open_damaged(salvage);
+    if (err == TOON_CORRUPT && judged == TOON_VERSION)
+        return toon_fail_again(&told); /* another version's, all of it */
     if (err != TOON_OK)
         return err;
     salvage->phase = 1;
@@ -161,12 +163,15 @@ toon_err toon_repair_on(const toon_io *io, const char *path,
     toon_err err = toon_dir_open(io, path, false, &dir);
     if (err == TOON_OK)
         err = require_log(&dir);
+    bool had_lock = err != TOON_OK || toon_dir_has_lock(&dir);
     if (err == TOON_OK)
         err = toon_dir_lock(&dir, &lock);
     if (err == TOON_OK)
         err = repair(&salvage);
     toon_error told = *toon_last_error();
     free_salvage(&salvage);
+    if (err != TOON_OK && lock.fd >= 0 && !had_lock)
+        (void)toon_dir_unlink(&dir, TOON_LOCK_NAME);
     toon_file_close(&lock);
     toon_dir_close(&dir);
     return err == TOON_OK ? TOON_OK : toon_fail_again(&told);

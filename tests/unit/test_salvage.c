@@ -575,6 +575,20 @@ static void what_is_no_store_is_refused(void **state) {
     assert_int_equal(count_files(self), 0);
 }
 
+/* The ancestor's. Its first bytes are right, and nothing behind them is. */
+static void a_store_of_version_1_is_left_to_the_import(void **state) {
+    struct fixture *self = *state;
+    static const char log[] = "TOON001\n\1\0\0\0\1\0\0\0hello\n";
+    struct repair repair;
+    close_store(self);
+    remove_files(self->dir);
+    spill(self, "db.toon", log, sizeof log - 1);
+    assert_int_equal(try_repair(self, &toon_io_system, &repair), TOON_VERSION);
+    assert_non_null(strstr(toon_last_error()->text, "tst import"));
+    assert_same_file(self, "db.toon", log, sizeof log - 1);
+    assert_int_equal(count_files(self), 1); /* no lock either */
+}
+
 /* --------------------------------------------------------- files beside it */
 
 static void the_old_log_and_the_damaged_bytes_are_kept(void **state) {
@@ -883,6 +897,7 @@ int main(void) {
         STORE_TEST(a_record_of_a_newer_program_stops_a_repair),
         STORE_TEST(a_newer_programs_index_is_left_alone),
         STORE_TEST(a_value_of_another_form_is_damage_and_no_torn_end),
+        STORE_TEST(a_store_of_version_1_is_left_to_the_import),
         STORE_TEST(what_is_no_store_is_refused),
         STORE_TEST(the_old_log_and_the_damaged_bytes_are_kept),
         STORE_TEST(a_wrong_index_alone_is_taken_away),
