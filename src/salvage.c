@@ -107,10 +107,10 @@ static toon_err mend(toon_salvage *salvage, toon_err judged) {
     salvage->phase = 2;
     if (err == TOON_OK)
         err = toon_salvage_write(salvage);
-    if (err == TOON_OK)
-        err = toon_salvage_tell_lost(salvage);
-    if (err == TOON_OK)
+    if (err == TOON_OK) {
+        toon_salvage_tell_lost(salvage);
         toon_salvage_tell_progress(salvage, salvage->size);
+    }
     toon_survey_close(&salvage->survey);
     return err;
 }

@@ -16,6 +16,7 @@
 #include "record_damage.h"
 #include "salvage_internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -428,11 +429,12 @@ static void tell_claim(toon_salvage *salvage, const toon_claim *claim,
     }
 }
 
-toon_err toon_salvage_tell_lost(toon_salvage *salvage) {
+void toon_salvage_tell_lost(toon_salvage *salvage) {
     const toon_claims *claims = &salvage->claims;
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
-    if (!toon_epoch_enter())
-        return toon_fail_memory();
+    bool entered = toon_epoch_enter(); /* not for the first time: it cannot
+                                          fail */
+    assert(entered);
     for (size_t i = 0; i < claims->count; i++) {
         const toon_claim *claim = &claims->items[i];
         if (!claim->settled)
@@ -440,7 +442,8 @@ toon_err toon_salvage_tell_lost(toon_salvage *salvage) {
                        toon_slot_map_get(salvage->survey.volume->table,
                                          claim->hash, payloads) > 0);
     }
-    toon_epoch_leave();
+    if (entered)
+        toon_epoch_leave();
     for (size_t i = 0; i < salvage->unknown.count; i++) {
         salvage->report->keys_unknown++;
         toon_salvage_find(salvage, (int64_t)salvage->unknown.items[i],
@@ -448,5 +451,4 @@ toon_err toon_salvage_tell_lost(toon_salvage *salvage) {
                           "any key last written before them may be older, "
                           "lost, or back although it was deleted");
     }
-    return TOON_OK;
 }

@@ -52,8 +52,9 @@ void toon_salvage_find_key(const toon_salvage *salvage, uint64_t offset,
  * record is among them. */
 toon_err toon_salvage_read(toon_salvage *salvage);
 
-/* Tells of every key that is lost or may be older, and counts them. */
-toon_err toon_salvage_tell_lost(toon_salvage *salvage);
+/* Tells of every key that is lost or may be older, and counts them. After the
+ * log has been written. */
+void toon_salvage_tell_lost(toon_salvage *salvage);
 
 /* Writes the new log and what goes beside it, and swaps. */
 toon_err toon_salvage_write(toon_salvage *salvage);

@@ -189,8 +189,7 @@ static toon_err read_value(const toon_volume *volume, const toon_hit *hit,
     if (!toon_buf_reserve(value, pieces.size + 1))
         err = toon_fail_memory();
     else
-        err = toon_pieces_copy(volume, pieces.items, pieces.count,
-                               value->data);
+        err = toon_pieces_copy(volume, pieces.items, pieces.count, value->data);
     value->size = pieces.size;
     toon_pieces_free(&pieces);
     return err;
@@ -337,6 +336,27 @@ static void take_back(toon_salvage *salvage) {
     (void)toon_fail_again(&told);
 }
 
+/* The new log has its name, but not for good. The old one gets its place back,
+ * in one step again; if even that fails, both stay where they are. */
+static void swap_back(toon_salvage *salvage) {
+    toon_error told = *toon_last_error();
+    toon_repair_report *report = salvage->report;
+    if (toon_dir_rename(salvage->dir, report->before, TOON_LOG_NAME) ==
+        TOON_OK) {
+        report->before[0] = '\0';
+        take_back(salvage);
+        (void)toon_dir_sync(salvage->dir);
+    }
+    (void)toon_fail_again(&told);
+}
+
+/* The old index is of a log with another salt: nobody believes it, also if it
+ * cannot be taken away. */
+static void remove_old_index(const toon_salvage *salvage) {
+    if (toon_dir_unlink(salvage->dir, TOON_INDEX_NAME) == TOON_OK)
+        (void)toon_dir_sync(salvage->dir);
+}
+
 toon_err toon_salvage_write(toon_salvage *salvage) {
     toon_err err = put_aside(salvage);
     if (err == TOON_OK)
@@ -351,9 +371,10 @@ toon_err toon_salvage_write(toon_salvage *salvage) {
         take_back(salvage);
         return err;
     }
-    /* The old index is of a log with another salt: nobody believes it. */
     err = toon_dir_sync(salvage->dir);
     if (err == TOON_OK)
-        err = toon_dir_unlink(salvage->dir, TOON_INDEX_NAME);
-    return err == TOON_OK ? toon_dir_sync(salvage->dir) : err;
+        remove_old_index(salvage);
+    else
+        swap_back(salvage);
+    return err;
 }

@@ -615,7 +615,10 @@ typedef struct toon_repair_report {
  * is lost; `finding` is told of every damaged place, and by name of every key
  * that is lost or may have fallen back to an older value. A sound store is
  * left as it is. TOON_LOCKED; TOON_VERSION, TOON_CORRUPT: the file's head is
- * not a store's; TOON_FULL, TOON_IO, TOON_NO_MEMORY: the store is as before.
+ * not a store's; TOON_FULL, TOON_IO, TOON_NO_MEMORY: the store is as before,
+ * unless report->before has a name: then the new log has taken the old one's
+ * place, it is not known whether for good, and the old one could not be put
+ * back.
  */
 TOON_API toon_err toon_repair(const char *dir, toon_finding_fn *finding,
                               toon_progress_fn *progress, void *arg,

@@ -692,11 +692,13 @@ static struct {
     int at; /* from 1; 0: none */
     int calls, error;
     bool dies;
+    bool lasts; /* all calls behind it fail, too */
     bool no_links;
 } trouble;
 
 static bool strikes(void) {
-    if (++trouble.calls != trouble.at)
+    if (++trouble.calls != trouble.at &&
+        !(trouble.lasts && trouble.calls > trouble.at))
         return false;
     if (trouble.dies)
         _exit(7);
@@ -861,6 +863,39 @@ static void a_failure_at_any_call_leaves_the_store_as_it_was(void **state) {
     free(index);
 }
 
+/* Also once the new log has its name, but not for good. If the old one cannot
+ * be put back, that is said. */
+static void a_failure_is_told_with_what_became_of_the_store(void **state) {
+    struct fixture *self = *state;
+    char *log, *index;
+    size_t size, index_size;
+    (void)make_damaged(self, &log, &size, &index, &index_size);
+    for (int lasts = 0; lasts < 2; lasts++) {
+        toon_err err = TOON_IO;
+        bool swapped = false;
+        for (int at = 1; err != TOON_OK; at++) {
+            struct repair repair;
+            put_back(self, log, size, index, index_size);
+            trouble.lasts = lasts > 0;
+            err = try_repair(self, trouble_io(at, EIO, false), &repair);
+            trouble.lasts = false;
+            bool stays = repair.report.before[0] != '\0';
+            if (err == TOON_OK)
+                break;
+            assert_int_equal(err, TOON_IO);
+            swapped = swapped || stays;
+            assert_same_file(self, stays ? repair.report.before : "db.toon",
+                             log, size);
+            assert_same_file(self, "db.toon.idx", index, index_size);
+            if (!lasts)
+                assert_true(count_files(self) <= 3); /* and a lock */
+        }
+        assert_int_equal(swapped, lasts);
+    }
+    free(log);
+    free(index);
+}
+
 static void without_hard_links_the_old_log_is_copied(void **state) {
     struct fixture *self = *state;
     struct repair repair;
@@ -905,6 +940,7 @@ int main(void) {
         STORE_TEST(a_store_in_use_is_refused),
         STORE_TEST(a_crash_at_any_call_leaves_a_whole_store),
         STORE_TEST(a_failure_at_any_call_leaves_the_store_as_it_was),
+        STORE_TEST(a_failure_is_told_with_what_became_of_the_store),
         STORE_TEST(without_hard_links_the_old_log_is_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
