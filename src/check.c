@@ -217,7 +217,11 @@ static void judge_index(struct check *check) {
     check->durable = head->covered;
     check->report->index_usable = toon_index_fits(&check->index, log);
     if (head->covered > end)
-        find_log_damage(check, end, "the log is shorter than what was durable");
+        find_log_damage(check, end,
+                        "the log is shorter than what was durable; if an "
+                        "older " TOON_LOG_NAME
+                        " was put here, no repair is needed: "
+                        "take " TOON_INDEX_NAME " away");
     else
         check->unfit = !check->report->index_usable;
     check->has_index = check->report->index_usable;

@@ -106,7 +106,9 @@ static toon_err too_short(const toon_log *log, uint64_t covered) {
     toon_where where = {log->file.path, (int64_t)size, 0};
     return toon_fail(TOON_CORRUPT, where,
                      "%s ends at offset %" PRIu64 ", but %" PRIu64
-                     " bytes of it were durable; nothing was written",
+                     " bytes of it were durable; nothing was written: if you "
+                     "put an older " TOON_LOG_NAME
+                     " here, take " TOON_INDEX_NAME " away",
                      log->file.path, size, covered);
 }
 

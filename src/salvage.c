@@ -118,6 +118,7 @@ static toon_err mend(toon_salvage *salvage, toon_err judged) {
 static void free_salvage(toon_salvage *salvage) {
     toon_claims_free(&salvage->claims);
     toon_index_free(&salvage->index);
+    free(salvage->unlisted);
     free(salvage->unknown.items);
     free(salvage->places);
 }

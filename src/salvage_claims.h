@@ -20,6 +20,7 @@ typedef struct toon_claim {
     size_t name_size;
     bool sure;        /* it is known that there was one, and of which key */
     bool is_deletion; /* the lost record deleted the key */
+    bool is_removed;  /* and for that, the key was taken from what is left */
     bool settled;
 } toon_claim;
 

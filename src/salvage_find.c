@@ -3,12 +3,10 @@
  *
  * What is left, the survey tells. What is lost has three witnesses: valid
  * records that were left out name their keys; damaged bytes may, and surely
- * if one damaged byte explains them; and an index knows by hash where each
- * key's newest record was, and which keys were deleted, up to where it
- * covers the log.
+ * if one damaged byte explains them; and an index (salvage_index.c).
  *
- * Knows the log's lines, the volume and the index's content; must never know
- * where the new log goes.
+ * Knows the log's lines and the volume; must never know what the index says
+ * or where the new log goes.
  */
 #include "epoch.h"
 #include "error.h"
@@ -171,9 +169,11 @@ static toon_err on_record(void *arg, const toon_record *record,
     toon_slice text = record->key_text;
     uint64_t number;
     salvage->rows++;
-    if (record->crc == salvage->index.head.last_crc &&
-        offset != salvage->index.head.last_offset)
-        salvage->moved = true;
+    if (record->crc == salvage->index.head.last_crc) {
+        bool here = offset == salvage->index.head.last_offset;
+        salvage->met_last = salvage->met_last || here;
+        salvage->moved = salvage->moved || !here;
+    }
     if (text.size > 2 && text.data[0] == '"' &&
         toon_parse_u64(toon_bytes(text.data + 1, text.size - 2), &number) &&
         number < UINT64_MAX / 2 && number >= salvage->number_next)
@@ -197,6 +197,7 @@ static toon_err on_left_out(void *arg, const toon_surveyed *it,
                           : "left out: a record that builds on a damaged one");
     salvage->report->rows_lost++;
     salvage->left_out++;
+    salvage->left_out_last = it->offset;
     return claim_key(salvage, it->key, it->offset, true,
                      it->record->type == RECORD_DELETED);
 }
@@ -212,157 +213,12 @@ static void on_progress(void *arg, uint64_t at, uint64_t end) {
     toon_salvage_tell_progress(arg, at);
 }
 
-/* -------------------------------------------------------- the index's word */
-
-/* A copy of the key of a record, which may be damaged. */
-static toon_err key_at(const toon_volume *volume, uint64_t payload,
-                       toon_buf *key) {
-    toon_hit hit;
-    toon_err err =
-        toon_volume_load(volume, payload, TOON_LOOK_META, false, &hit);
-    key->size = 0;
-    if (err == TOON_OK && !hit.damaged && !toon_record_key(&hit.record, key) &&
-        key->failed)
-        err = toon_fail_memory();
-    toon_hit_free(&hit);
-    return err;
-}
-
-/* A slot of the index whose record is not the key's newest that is left. */
-static toon_err claim_slot(toon_salvage *salvage, toon_slot slot,
-                           uint64_t older, toon_claims *now) {
-    toon_buf key = {0};
-    toon_err err = TOON_OK;
-    const toon_claim *named = toon_claims_find(&salvage->claims, slot.hash);
-    toon_claim claim = {
-        .hash = slot.hash,
-        .offset =
-            toon_payload_offset(toon_payload_of_index(slot.payload, false)),
-        .sure = true,
-    };
-    if (older != 0) {
-        err = key_at(salvage->survey.volume, older, &key);
-        claim.name = key.data != NULL ? key.data : (char[1]){0};
-        claim.name_size = key.size;
-    } else if (named != NULL) {
-        claim.name = named->name;
-        claim.name_size = named->name_size;
-    }
-    if (err == TOON_OK && !toon_claims_add(now, &claim))
-        err = toon_fail_memory();
-    toon_buf_free(&key);
-    return err;
-}
-
-static toon_err compare_slot(toon_salvage *salvage, toon_slot slot,
-                             toon_claims *now) {
-    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
-    size_t count = toon_slot_map_get(salvage->survey.volume->table, slot.hash,
-                                     payloads);
-    for (size_t i = 0; i < count; i++) {
-        if (toon_payload_to_index(payloads[i]) == slot.payload)
-            return TOON_OK;
-    }
-    return claim_slot(salvage, slot, count > 0 ? payloads[0] : 0, now);
-}
-
-/* What the index does not know had been deleted; the record that did it is
- * lost. Deleted keys stay deleted. */
-static toon_err remove_deleted(toon_salvage *salvage,
-                               const toon_slot_map *said) {
-    enum { CAPACITY = 8192, WANT = 2048 };
-
-    toon_slot_map *table = salvage->survey.volume->table;
-    toon_slot *slots = malloc(CAPACITY * sizeof *slots);
-    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
-    uint64_t cursor = 0;
-    if (slots == NULL)
-        return toon_fail_memory();
-    do {
-        size_t count =
-            toon_slot_map_scan(table, &cursor, WANT, slots, CAPACITY);
-        for (size_t i = 0; i < count; i++) {
-            if (toon_slot_map_get(said, slots[i].hash, payloads) == 0)
-                (void)toon_slot_map_remove(table, slots[i].hash,
-                                           slots[i].payload);
-        }
-    } while (cursor != 0);
-    free(slots);
-    return TOON_OK;
-}
-
-static toon_err compare_index(toon_salvage *salvage, toon_slot_map *said,
-                              toon_claims *now) {
-    toon_err err = TOON_OK;
-    for (uint64_t i = 0; err == TOON_OK && i < salvage->index.head.slots; i++) {
-        toon_slot slot = toon_index_slot(&salvage->index, i);
-        if (!toon_slot_map_add(said, slot.hash, i + 1))
-            err = toon_fail_memory();
-        else
-            err = compare_slot(salvage, slot, now);
-    }
-    return err == TOON_OK ? remove_deleted(salvage, said) : err;
-}
-
-/* Of what lies behind, the index knows nothing: damage that goes on there, an
- * end that is missing. */
-static toon_err keep_later(toon_salvage *salvage, toon_claims *now) {
-    uint64_t covered = salvage->index.head.covered;
-    uint64_t last = 0;
-    toon_claims *before = &salvage->claims;
-    for (size_t i = 0; i < before->count; i++) {
-        const toon_claim *claim = &before->items[i];
-        if (!claim->settled && claim->offset >= covered &&
-            !toon_claims_add(now, claim))
-            return toon_fail_memory();
-    }
-    salvage->unknown.count = 0;
-    if (salvage->place_count > 0)
-        last = salvage->places[salvage->place_count - 1].to;
-    bool more = salvage->size < covered || last > covered;
-    return more ? note_unknown(salvage, covered) : TOON_OK;
-}
-
-/* All up to what the index covers has been read: from here back it is known
- * whose newest records are missing, and nothing is left to be guessed. */
+/* All up to what the index covers has been read. */
 static toon_err on_reached(void *arg) {
-    toon_salvage *salvage = arg;
-    toon_claims now = {0};
-    if (salvage->moved)
-        return note_unknown(salvage, salvage->index.head.covered);
-    toon_slot_map *said = toon_slot_map_new(256, salvage->index.head.slots);
-    toon_err err = toon_fail_memory();
-    if (said != NULL && toon_claims_init(&now) && toon_epoch_enter()) {
-        err = compare_index(salvage, said, &now);
-        toon_epoch_leave();
-    }
-    if (err == TOON_OK)
-        err = keep_later(salvage, &now);
-    if (said != NULL)
-        toon_slot_map_free(said);
-    if (err == TOON_OK) {
-        toon_claims before = salvage->claims;
-        salvage->claims = now;
-        now = before;
-    }
-    toon_claims_free(&now);
-    return err;
+    return toon_salvage_ask_index(arg);
 }
 
 /* -------------------------------------------------------------------- all */
-
-/* An index of another continuation of this log is no witness. */
-static bool is_witness(const toon_salvage *salvage) {
-    const toon_log *log = salvage->survey.log;
-    const toon_index_head *head = &salvage->index.head;
-    toon_record record;
-    if (head->salt != log->salt)
-        return false;
-    toon_slice view = toon_log_view(log, head->last_offset, 0);
-    return head->last_offset == 0 ||
-           toon_record_parse(view, log->salt, &record) != RECORD_OK ||
-           record.crc == head->last_crc;
-}
 
 static toon_err note_head(toon_salvage *salvage) {
     const toon_survey_head *head = &salvage->survey.head;
@@ -395,12 +251,14 @@ toon_err toon_salvage_read(toon_salvage *salvage) {
         .reached = on_reached,
         .progress = on_progress,
     };
-    salvage->has_index = salvage->has_index && is_witness(salvage);
+    salvage->has_index = salvage->has_index && toon_salvage_is_witness(salvage);
     survey->stop =
         salvage->has_index ? salvage->index.head.covered : UINT64_MAX;
     toon_err err = note_head(salvage);
     if (err == TOON_OK)
         err = toon_survey_run(survey, &events);
+    if (err == TOON_OK)
+        err = toon_salvage_judge_unlisted(salvage);
     return err == TOON_OK ? note_missing(salvage) : err;
 }
 
@@ -410,7 +268,12 @@ static void tell_claim(toon_salvage *salvage, const toon_claim *claim,
                        bool is_left) {
     toon_repair_report *report = salvage->report;
     toon_slice key = toon_bytes(claim->name, claim->name_size);
-    if (claim->name == NULL) {
+    if (claim->is_removed) {
+        report->keys_deleted++;
+        toon_salvage_find_key(salvage, claim->offset, "deleted: ", key,
+                              " is not in the index, and damage hides the "
+                              "record that deleted it; it stays deleted");
+    } else if (claim->name == NULL) {
         report->keys_lost++;
         toon_salvage_find(salvage, (int64_t)claim->offset,
                           "lost: a key whose name is not known");

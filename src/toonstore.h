@@ -597,15 +597,17 @@ TOON_API toon_err toon_check(const char *dir, toon_finding_fn *finding,
 
 typedef struct toon_repair_report {
     uint64_t rows_kept, rows_lost;
-    uint64_t keys;        /* that the mended store has */
-    uint64_t keys_lost;   /* gone; not all of them need have a name left */
-    uint64_t keys_older;  /* that may have fallen back to an older value */
-    uint64_t bytes_aside; /* damaged bytes, kept beside the log */
-    char aside[64];       /* the name of that file in `dir`; "": none */
-    char before[64];      /* the old log's name now; "": it was sound */
+    uint64_t keys;         /* that the mended store has */
+    uint64_t keys_lost;    /* gone; not all of them need have a name left */
+    uint64_t keys_older;   /* that may have fallen back to an older value */
+    uint64_t bytes_aside;  /* damaged bytes, kept beside the log */
+    char aside[64];        /* the name of that file in `dir`; "": none */
+    char before[64];       /* the old log's name now; "": it was sound */
     uint64_t keys_unknown; /* places where records were lost and nobody knows
                               of which keys: any key that was last written
                               before one may be lost, older, or back */
+    uint64_t keys_deleted; /* that the index calls deleted, though the record
+                              of that is lost: they were not taken over */
 } toon_repair_report;
 
 /*
@@ -613,12 +615,12 @@ typedef struct toon_repair_report {
  * and puts it in the old one's place, which is kept beside it. A batch that
  * lacks a record is left out whole, a value that builds on a damaged record
  * is lost; `finding` is told of every damaged place, and by name of every key
- * that is lost or may have fallen back to an older value. A sound store is
- * left as it is. TOON_LOCKED; TOON_VERSION, TOON_CORRUPT: the file's head is
- * not a store's; TOON_FULL, TOON_IO, TOON_NO_MEMORY: the store is as before,
- * unless report->before has a name: then the new log has taken the old one's
- * place, it is not known whether for good, and the old one could not be put
- * back.
+ * that is lost, may have fallen back to an older value or was not taken over.
+ * A sound store is left as it is. TOON_LOCKED; TOON_VERSION, TOON_CORRUPT: the
+ * file's head is not a store's; TOON_FULL, TOON_IO, TOON_NO_MEMORY: the store
+ * is as before, unless report->before has a name: then the new log has taken
+ * the old one's place, it is not known whether for good, and the old one could
+ * not be put back.
  */
 TOON_API toon_err toon_repair(const char *dir, toon_finding_fn *finding,
                               toon_progress_fn *progress, void *arg,

@@ -133,6 +133,11 @@ static void put_repair(const tst_args *args, const toon_repair_report *report) {
                  " lost\n",
                  report->keys_lost, report->keys_older, report->rows_kept,
                  report->rows_lost);
+    if (report->keys_deleted != 0) {
+        (void)printf("  %" PRIu64 " keys had been deleted, as the index "
+                     "tells, and are not there\n",
+                     report->keys_deleted);
+    }
     if (report->keys_unknown != 0) {
         (void)printf("  in %" PRIu64 " places nobody knows whose records were "
                      "lost: any key may be concerned\n",
@@ -150,11 +155,13 @@ static void put_repair_json(const checking *check,
     end_findings(check);
     (void)printf(",\"sound\":true,\"repaired\":%s,\"keys\":%" PRIu64
                  ",\"keys_lost\":%" PRIu64 ",\"keys_older\":%" PRIu64
-                 ",\"keys_unknown\":%" PRIu64 ",\"rows_kept\":%" PRIu64
-                 ",\"rows_lost\":%" PRIu64 ",\"bytes_aside\":%" PRIu64,
+                 ",\"keys_unknown\":%" PRIu64 ",\"keys_deleted\":%" PRIu64
+                 ",\"rows_kept\":%" PRIu64 ",\"rows_lost\":%" PRIu64
+                 ",\"bytes_aside\":%" PRIu64,
                  report->before[0] != '\0' ? "true" : "false", report->keys,
                  report->keys_lost, report->keys_older, report->keys_unknown,
-                 report->rows_kept, report->rows_lost, report->bytes_aside);
+                 report->keys_deleted, report->rows_kept, report->rows_lost,
+                 report->bytes_aside);
     if (report->before[0] != '\0') {
         (void)printf(",\"before\":\"%s\"", report->before);
     }

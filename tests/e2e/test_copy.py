@@ -325,6 +325,46 @@ class Backups(CopyTest):
         self.assertEqual(restored.client().get("pair:a"), restored.client().get("pair:b"))
         self.assertIn("Background saving terminated with success", server.output())
 
+    def stores_of_two_moments(self):
+        """A server's data, and a backup with keys that were deleted since."""
+        server = self.server()
+        with server.client() as client:
+            client.mset({"precious1": "1", "precious2": "2", "precious3": "3"})
+            backup = self.save(client)
+            client.delete("precious1", "precious2")
+            client.set("later", "4")
+        self.stop(server)
+        return server, backup
+
+    def test_a_backup_is_restored_as_the_manual_says(self):
+        server, backup = self.stores_of_two_moments()
+        for name in ("db.toon", "db.toon.idx"):
+            os.remove(os.path.join(server.data, name))
+        for path in glob.glob(os.path.join(backup, "db.toon*")):
+            shutil.copy(path, server.data)
+        server.start()
+        with server.client() as client:
+            self.assertEqual(sorted(client.keys()), [b"precious1", b"precious2", b"precious3"])
+            client.set("more", "5")
+        self.stop(server)
+        self.assertEqual(sorted(self.assert_sound(server.data))[0], "more")
+
+    def test_a_backup_beside_a_newer_index_is_told_and_loses_nothing(self):
+        server, backup = self.stores_of_two_moments()
+        shutil.copy(os.path.join(backup, "db.toon"), server.data)
+        advice = "take db.toon.idx away"
+        self.tst("get", server.data, "precious1", code=NO)
+        self.assertIn(advice, self.said)
+        self.assertIn(advice, self.tst("check", server.data, code=NO).decode())
+        repaired = self.path("repaired")
+        shutil.copytree(server.data, repaired)
+        said = self.tst("check", "--repair", repaired, code=NO).decode()
+        self.assertIn("perhaps older: precious1 had been deleted", said)
+        os.remove(os.path.join(server.data, "db.toon.idx"))
+        for store in (server.data, repaired):
+            keys = {"precious1": "1", "precious2": "2", "precious3": "3"}
+            self.assertEqual(self.assert_sound(store), keys)
+
     def test_the_newest_backups_are_kept(self):
         server = self.server(args=["--backup-keep", "2"])
         with server.client() as client:

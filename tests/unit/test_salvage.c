@@ -4,6 +4,7 @@
  */
 #include "crc32c.h"
 #include "fixture.h"
+#include "key_hash.h"
 #include "record.h"
 #include "salvage.h"
 
@@ -402,6 +403,293 @@ static void an_index_leaves_nothing_unknown(void **state) {
     assert_told(&repair, "older: b has");
     assert_not_told(&repair, ": a has");
     assert_not_told(&repair, ": d");
+}
+
+/* ------------------------------------------------- what an index leaves out */
+
+/* Twenty keys in an index of them all, and a log that goes on behind it. */
+struct beside {
+    char *log, *index; /* owned */
+    size_t log_size, index_size;
+    size_t starts[20]; /* of the keys' first records */
+    size_t covered;
+};
+
+static const char *key_number(int number) {
+    static char name[16];
+    (void)snprintf(name, sizeof name, "k%d", number);
+    return name;
+}
+
+static void begin_beside(struct fixture *self, struct beside *beside) {
+    for (int i = 0; i < 20; i++) {
+        beside->starts[i] = log_size(self);
+        put(self, key_number(i), "value");
+    }
+    close_store(self);
+    beside->covered = log_size(self);
+    beside->index = slurp(self, "db.toon.idx", &beside->index_size);
+    reopen(self);
+}
+
+/* The process ends here, without another index. */
+static void end_beside(struct fixture *self, struct beside *beside) {
+    beside->log = slurp(self, "db.toon", &beside->log_size);
+    close_store(self);
+}
+
+/* As if the key had moved on while the index was written. */
+static void leave_out(struct beside *beside, const char *key) {
+    char *keys = beside->index + 12 + 8 * toon_get_u32(beside->index + 8);
+    uint64_t hash = toon_key_hash(toon_str(key), toon_get_u64(keys + 40));
+    uint64_t slots = toon_get_u64(keys + 48);
+    size_t size = beside->index_size - 4;
+    char *slot = keys + 64;
+    while (slots > 0 && toon_get_u64(slot) != hash) {
+        slot += 16;
+        slots--;
+    }
+    assert_true(slots > 0);
+    memset(slot, 0, 16);
+    toon_put_u32(beside->index + size, toon_crc32c(0, beside->index, size));
+}
+
+static void spill_beside(const struct fixture *self, struct beside *beside) {
+    spill(self, "db.toon", beside->log, beside->log_size);
+    spill(self, "db.toon.idx", beside->index, beside->index_size);
+    free(beside->log);
+    free(beside->index);
+}
+
+static void slots_that_stand_for_nothing_are_no_keys(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    begin_beside(self, &beside);
+    for (int i = 0; i < 10; i++)
+        put(self, key_number(i), "newer");
+    end_beside(self, &beside);
+    for (int i = 0; i < 10; i++)
+        leave_out(&beside, key_number(i));
+    beside.log[beside.starts[15] + 6] ^= 4;
+    spill_beside(self, &beside);
+    repair_store(self, &repair);
+    assert_told(&repair, "lost: k15\n");
+    assert_int_equal(repair.report.keys_lost, 1);
+    assert_int_equal(repair.report.keys_older, 0);
+    assert_int_equal(repair.report.keys_unknown, 0);
+    reopen(self);
+    assert_value(self, "k9", "newer");
+    assert_value(self, "k10", "value");
+}
+
+/* What moved on builds on what was there before. */
+static void what_the_log_behind_tells_of_is_not_deleted(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    toon_meta meta = {.mode = 0600};
+    begin_beside(self, &beside);
+    assert_ok(toon_append(self->store, toon_str("k3"), toon_str("+"), NULL));
+    assert_ok(toon_rename(self->store, toon_str("k5"), toon_str("n5"), 0));
+    assert_ok(
+        toon_set_meta(self->store, toon_str("k6"), TOON_META_MODE, &meta));
+    assert_ok(toon_delete(self->store, toon_str("k7"), 0, NULL));
+    end_beside(self, &beside);
+    leave_out(&beside, "k3");
+    leave_out(&beside, "k5");
+    leave_out(&beside, "k6");
+    leave_out(&beside, "k7");
+    memset(beside.log + beside.starts[9], 0, 9);
+    spill_beside(self, &beside);
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.keys_lost, 1); /* k9 */
+    assert_int_equal(repair.report.keys_older, 0);
+    assert_int_equal(repair.report.keys_deleted, 0);
+    assert_int_equal(repair.report.keys_unknown, 0);
+    reopen(self);
+    assert_value(self, "k3", "value+");
+    assert_value(self, "n5", "value");
+    assert_value(self, "k6", "value");
+    assert_absent(self, "k5");
+    assert_absent(self, "k7");
+    assert_absent(self, "k9");
+}
+
+static void a_key_that_moved_on_into_damage_falls_back(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    for (int wide = 0; wide < 2; wide++) {
+        struct beside beside;
+        begin_beside(self, &beside);
+        size_t at = log_size(self);
+        put(self, "k3", "newer");
+        assert_ok(toon_sync(self->store)); /* it is no torn end */
+        put(self, "last", "x");
+        end_beside(self, &beside);
+        leave_out(&beside, "k3");
+        if (wide) {
+            memset(beside.log + beside.starts[1], 0, 9);
+            memset(beside.log + at, 0, 30);
+        } else {
+            beside.log[at + 7] ^= 4;
+        }
+        spill_beside(self, &beside);
+        repair_store(self, &repair);
+        assert_told(&repair, wide ? "perhaps older: k3" : "older: k3 has");
+        assert_int_equal(repair.report.keys_older, 1 + wide); /* k1 */
+        reopen(self);
+        assert_value(self, "k3", "value");
+        assert_value(self, "last", "x");
+    }
+}
+
+/* The log ends with a line, but not with its last: nobody sees it. */
+static void a_key_whose_newest_record_nobody_has_stays(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    begin_beside(self, &beside);
+    size_t at = log_size(self);
+    put(self, "k3", "newer");
+    end_beside(self, &beside);
+    leave_out(&beside, "k3");
+    beside.log[beside.starts[9] + 6] ^= 4;
+    beside.log_size = at;
+    spill_beside(self, &beside);
+    repair_store(self, &repair);
+    assert_told(&repair, "lost: k9");
+    assert_told(&repair, "perhaps older: k3 has");
+    assert_int_equal(repair.report.keys_older, 1);
+    reopen(self);
+    assert_value(self, "k3", "value");
+}
+
+/* Without a word no key goes. */
+static void a_deleted_key_stays_deleted_and_is_named(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    for (int wide = 0; wide < 2; wide++) {
+        put(self, "k", "secret");
+        size_t at = log_size(self);
+        assert_ok(toon_delete(self->store, toon_str("k"), 0, NULL));
+        put(self, "other", "x");
+        close_store(self);
+        if (wide)
+            damage(self, at, "\0\0\0\0\0\0\0\0\0\0\0\0", 12);
+        else
+            flip(self, at + 12);
+        repair_store(self, &repair);
+        assert_told(&repair, "deleted: k is not in the index");
+        assert_int_equal(repair.report.keys_deleted, 1);
+        assert_int_equal(repair.report.keys_lost, 0);
+        assert_int_equal(repair.report.keys_older, 0);
+        reopen(self);
+        assert_absent(self, "k");
+        assert_value(self, "other", "x");
+    }
+}
+
+/* The key may have been there again. */
+static void a_deletion_with_damage_behind_is_no_proof(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    put(self, "k", "secret");
+    size_t gone = log_size(self);
+    assert_ok(toon_delete(self->store, toon_str("k"), 0, NULL));
+    begin_beside(self, &beside);
+    size_t at = log_size(self);
+    put(self, "k", "again");
+    put(self, "last", "x");
+    end_beside(self, &beside);
+    memset(beside.log + gone, 0, 12);
+    memset(beside.log + at, 0, 30);
+    spill_beside(self, &beside);
+    repair_store(self, &repair);
+    assert_told(&repair, "perhaps older: k had been deleted and is back");
+    assert_int_equal(repair.report.keys_deleted, 0);
+    reopen(self);
+    assert_value(self, "k", "secret");
+}
+
+/* An older log beside a newer index: a backup that was put there. */
+static void an_older_log_loses_nothing_to_its_index(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    size_t size;
+    put(self, "precious1", "1");
+    put(self, "precious2", "2");
+    put(self, "precious3", "3");
+    char *log = slurp(self, "db.toon", &size);
+    assert_ok(toon_delete(self->store, toon_str("precious1"), 0, NULL));
+    assert_ok(toon_delete(self->store, toon_str("precious2"), 0, NULL));
+    put(self, "later", "4");
+    close_store(self);
+    spill(self, "db.toon", log, size);
+    free(log);
+    assert_int_equal(toon_open(self->dir, &self->options, &self->store),
+                     TOON_CORRUPT);
+    assert_non_null(strstr(toon_last_error()->text, "take db.toon.idx away"));
+    repair_store(self, &repair);
+    assert_told(&repair, "perhaps older: precious1 had been deleted");
+    assert_told(&repair, "perhaps older: precious2 had been deleted");
+    assert_int_equal(repair.report.keys_deleted, 0);
+    reopen(self);
+    assert_value(self, "precious1", "1");
+    assert_value(self, "precious2", "2");
+    assert_value(self, "precious3", "3");
+}
+
+/* From one log two went on, and the index of the one lies beside the other. */
+static void an_index_of_another_continuation_deletes_nothing(void **state) {
+    struct fixture *self = *state;
+    for (int hidden = 0; hidden < 2; hidden++) {
+        struct repair repair;
+        char value[301];
+        size_t size, ours_size, index_size;
+        memset(value, 'v', sizeof value - 1);
+        value[sizeof value - 1] = '\0';
+        put(self, "common1", "1");
+        put(self, "common2", "2");
+        close_store(self);
+        char *log = slurp(self, "db.toon", &size);
+        reopen(self);
+        size_t first = log_size(self);
+        put(self, "mine1", value);
+        size_t second = log_size(self);
+        put(self, "mine2", value);
+        close_store(self);
+        char *ours = slurp(self, "db.toon", &ours_size);
+        remove_files(self->dir);
+        spill(self, "db.toon", log, size);
+        reopen(self);
+        assert_ok(toon_delete(self->store, toon_str("common1"), 0, NULL));
+        put(self, "theirs", value);
+        put(self, "last", "x"); /* in the midst of mine2 */
+        close_store(self);
+        char *index = slurp(self, "db.toon.idx", &index_size);
+        remove_files(self->dir);
+        if (hidden)
+            memset(ours + second, 0, 200);
+        else
+            ours[first + 100] ^= 4; /* mine1 */
+        spill(self, "db.toon", ours, ours_size);
+        spill(self, "db.toon.idx", index, index_size);
+        repair_store(self, &repair);
+        assert_int_equal(repair.report.keys_deleted, 0);
+        assert_true(repair.report.keys_unknown > 0);
+        reopen(self);
+        assert_value(self, "common1", "1");
+        assert_value(self, "common2", "2");
+        assert_value(self, hidden ? "mine1" : "mine2", value);
+        free(log);
+        free(ours);
+        free(index);
+        close_store(self);
+        remove_files(self->dir);
+        reopen(self);
+    }
 }
 
 /* ------------------------------------------------------------ the first bytes */
@@ -927,6 +1215,14 @@ int main(void) {
         STORE_TEST(the_line_behind_a_damaged_newline_is_kept),
         STORE_TEST(where_nobody_can_know_that_is_said),
         STORE_TEST(an_index_leaves_nothing_unknown),
+        STORE_TEST(slots_that_stand_for_nothing_are_no_keys),
+        STORE_TEST(what_the_log_behind_tells_of_is_not_deleted),
+        STORE_TEST(a_key_that_moved_on_into_damage_falls_back),
+        STORE_TEST(a_key_whose_newest_record_nobody_has_stays),
+        STORE_TEST(a_deleted_key_stays_deleted_and_is_named),
+        STORE_TEST(a_deletion_with_damage_behind_is_no_proof),
+        STORE_TEST(an_older_log_loses_nothing_to_its_index),
+        STORE_TEST(an_index_of_another_continuation_deletes_nothing),
         STORE_TEST(a_damaged_head_costs_no_key),
         STORE_TEST(a_newer_store_is_left_alone),
         STORE_TEST(a_record_of_a_newer_program_stops_a_repair),
