@@ -478,7 +478,20 @@ toon_err toon_compaction_sync(toon_compaction *self, uint64_t base) {
     return err;
 }
 
-bool toon_compaction_is_cheap(const toon_compaction *self, uint64_t up_to) {
+/* Adds what copying the record will cost. False: too much, or unknown. */
+static bool add_cost(toon_compaction *self, const toon_record *record,
+                     uint64_t offset, toon_cost *cost) {
+    uint64_t payloads[SLOT_MAP_SAME_HASH_MAX] = {0};
+    uint64_t hash;
+    if (!is_whole(record->type)) {
+        if (hash_of(self, record, offset, &hash) != TOON_OK)
+            return false;
+        (void)toon_slot_map_get(self->into->table, hash, payloads);
+    }
+    return toon_cost_add(cost, self, record, offset, payloads[0]);
+}
+
+bool toon_compaction_is_cheap(toon_compaction *self, uint64_t up_to) {
     const toon_log *log = self->from->log;
     toon_cost cost = {.left = CHEAP_BYTES};
     uint64_t at = self->at;
@@ -490,7 +503,7 @@ bool toon_compaction_is_cheap(const toon_compaction *self, uint64_t up_to) {
         if (skip_mark(self, view, &at))
             continue;
         if (toon_record_parse(view, log->salt, &record) != RECORD_OK ||
-            !toon_cost_add(&cost, self, &record, at))
+            !add_cost(self, &record, at, &cost))
             return false;
         at += record.size;
     }

@@ -51,8 +51,9 @@ toon_err toon_compaction_begin(toon_compaction *self, const toon_dir *dir,
 
 /*
  * Deals with some of the records before `up_to`, an end of a change. Called
- * until `at` has reached it; not again after a failure. TOON_CORRUPT: a damaged record; TOON_CONFLICT: a
- * pause was refused; TOON_FULL, TOON_IO, TOON_NO_MEMORY.
+ * until `at` has reached it; not again after a failure. TOON_CORRUPT: a
+ * damaged record; TOON_CONFLICT: a pause was refused; TOON_FULL, TOON_IO,
+ * TOON_NO_MEMORY.
  */
 toon_err toon_compaction_step(toon_compaction *self, uint64_t up_to);
 
@@ -67,8 +68,8 @@ toon_err toon_compaction_sync(toon_compaction *self, uint64_t base);
 toon_err toon_compaction_write(toon_compaction *self);
 
 /* Are all records before `up_to` cheap to copy: do they build on nothing that
- * has to be copied again, but for a little? */
-bool toon_compaction_is_cheap(const toon_compaction *self, uint64_t up_to);
+ * has to be copied again, but for a little? No, if one of them is damaged. */
+bool toon_compaction_is_cheap(toon_compaction *self, uint64_t up_to);
 
 /* Renames the new log into place. On TOON_OK the volume is the caller's. */
 toon_err toon_compaction_install(toon_compaction *self, toon_volume **out);

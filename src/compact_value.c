@@ -9,23 +9,33 @@
 
 #include <stdlib.h>
 
-/* A place holds what was noted last. */
-enum { PLACE_BITS = 13, COVERED = 1024, CHAIN_MAX = 1024 };
+enum { COVERED = 1024, CHAIN_MAX = 1024 };
 
-/* Shorter ones are soon copied whole. */
+/* NOTED_MIN: shorter lines are soon copied again. */
 #ifdef TOON_HOSTILE
 #define NOTED_MIN ((size_t)100)
+
+enum { PLACE_BITS = 5 };
 #else
 #define NOTED_MIN ((size_t)16 << 10)
+
+enum { PLACE_BITS = 12 };
 #endif
 
+struct place {
+    uint64_t from, into; /* offsets; 0: none */
+    uint64_t size;       /* what it would cost to forget it */
+};
+
 struct toon_moved {
-    struct {
-        uint64_t from, into; /* offsets; 0: none */
-    } places[1 << PLACE_BITS];
+    /* Of each two, the first keeps what is largest, the other what was noted
+     * last. */
+    struct place places[1 << PLACE_BITS][2];
 
     /* Records of the old log with values that build on one of those. */
-    uint64_t covered[COVERED];
+    struct {
+        uint64_t offset, base;
+    } covered[COVERED];
 
     /* The pieces of the value that ends at chain[0], newest first, as far as
      * anybody has asked. */
@@ -37,27 +47,39 @@ toon_moved *toon_moved_new(void) {
     return calloc(1, sizeof(toon_moved));
 }
 
-static size_t place_of(uint64_t from) {
-    return (size_t)(from * UINT64_C(0x9e3779b97f4a7c15) >> (64 - PLACE_BITS));
+static struct place *places_of(toon_moved *moved, uint64_t from) {
+    uint64_t mixed = from * UINT64_C(0x9e3779b97f4a7c15);
+    return moved->places[mixed >> (64 - PLACE_BITS)];
+}
+
+/* NULL: it is not known. */
+static const struct place *find_place(toon_moved *moved, uint64_t from) {
+    const struct place *two = places_of(moved, from);
+    if (two[0].from == from)
+        return &two[0];
+    return two[1].from == from ? &two[1] : NULL;
+}
+
+static void note(toon_moved *moved, uint64_t from, uint64_t into,
+                 uint64_t size) {
+    struct place *two = places_of(moved, from);
+    struct place place = {from, into, size};
+    if (two[0].from == from || two[1].from == from) {
+        two[two[0].from == from ? 0 : 1] = place;
+        return;
+    }
+    if (size < two[0].size) {
+        two[1] = place;
+        return;
+    }
+    two[1] = two[0];
+    two[0] = place;
 }
 
 void toon_moved_note(toon_compaction *self, uint64_t from, uint64_t into,
                      size_t line_size) {
-    size_t place = place_of(from);
-    if (line_size < NOTED_MIN)
-        return;
-    self->moved->places[place].from = from;
-    self->moved->places[place].into = into;
-}
-
-/* 0: it is not known. */
-static uint64_t moved_to(const toon_moved *moved, uint64_t from) {
-    size_t place = place_of(from);
-    return moved->places[place].from == from ? moved->places[place].into : 0;
-}
-
-static bool is_moved(void *arg, uint64_t offset) {
-    return moved_to(arg, offset) != 0;
+    if (line_size >= NOTED_MIN)
+        note(self->moved, from, into, line_size);
 }
 
 /* Is the new log's record at `base` a part of what it has of the key now? */
@@ -76,30 +98,43 @@ static bool builds_on(const toon_volume *into, uint64_t payload,
     return offset == base;
 }
 
+/* For a value of which the new log has `payload` so far; 0: nothing. */
+struct known {
+    const toon_compaction *self;
+    uint64_t payload;
+    struct place place; /* the one that was found */
+};
+
+/* Can what builds on the old log's record at `offset` build on its copy? */
+static bool is_known(void *arg, uint64_t offset) {
+    struct known *known = arg;
+    if (known->payload == 0)
+        return false;
+    const struct place *place = find_place(known->self->moved, offset);
+    if (place == NULL ||
+        !builds_on(known->self->into, known->payload, place->into))
+        return false;
+    known->place = *place;
+    return true;
+}
+
 /* What of the value goes to the new log, and behind which record there. */
 struct addition {
     toon_pieces pieces;
-    uint64_t base; /* 0: none; the pieces are all of it */
+    uint64_t base;      /* 0: none; the pieces are all of it */
+    uint64_t base_size; /* what it would cost to copy that again */
 };
 
 static toon_err find_addition(const toon_compaction *self, const toon_hit *hit,
                               const toon_step *step, struct addition *out) {
+    struct known known = {.self = self, .payload = step->old_payload};
     uint64_t floor = 0;
-    toon_err err = TOON_OK;
     *out = (struct addition){.base = 0};
-    if (step->old_payload != 0)
-        err = toon_volume_pieces_behind(self->from, hit, is_moved, self->moved,
-                                        &out->pieces, &floor);
-    else
-        err = toon_volume_pieces(self->from, hit, false, &out->pieces);
-    if (err != TOON_OK || floor == 0)
-        return err;
-    out->base = moved_to(self->moved, floor);
-    if (builds_on(self->into, step->old_payload, out->base))
-        return TOON_OK;
-    toon_pieces_free(&out->pieces);
-    out->base = 0;
-    return toon_volume_pieces(self->from, hit, false, &out->pieces);
+    toon_err err = toon_volume_pieces_behind(self->from, hit, is_known, &known,
+                                             &out->pieces, &floor);
+    out->base = known.place.into;
+    out->base_size = known.place.size;
+    return err;
 }
 
 /* One record of the new log. */
@@ -107,6 +142,7 @@ struct part {
     const toon_piece *pieces; /* the value, or what is behind `base` */
     size_t count;
     uint64_t base;
+    uint64_t base_size;
     uint64_t ends_at; /* the old log's record that the value ends with then */
     bool more;
 };
@@ -180,8 +216,8 @@ static toon_err put_part(toon_compaction *self, const toon_record *record,
     toon_volume_apply(self->into, step);
     remember(self, part, step);
     if (part->count > 0)
-        toon_moved_note(self, part->ends_at, step->offset,
-                        part->base == 0 ? step->live_bytes : NOTED_MIN);
+        note(self->moved, part->ends_at, step->offset,
+             part->base_size + step->live_bytes);
     return TOON_OK;
 }
 
@@ -237,12 +273,19 @@ static toon_err put_lasting(toon_compaction *self, const toon_record *record,
                             struct addition *addition, size_t count,
                             toon_step *step) {
     const toon_piece *last = &addition->pieces.items[count - 1];
-    struct part part = {addition->pieces.items, count, addition->base,
-                        last->offset, true};
+    struct part part = {
+        .pieces = addition->pieces.items,
+        .count = count,
+        .base = addition->base,
+        .base_size = addition->base_size,
+        .ends_at = last->offset,
+        .more = true,
+    };
     toon_err err = put_part(self, record, &part, step);
     if (err != TOON_OK)
         return err;
     addition->base = step->offset;
+    addition->base_size += step->live_bytes;
     *step = (toon_step){
         .hash = step->hash,
         .old_payload = step->payload,
@@ -274,6 +317,7 @@ toon_err toon_compaction_copy_value(toon_compaction *self,
         .pieces = addition.pieces.items + done,
         .count = all - done,
         .base = addition.base,
+        .base_size = addition.base_size,
         .ends_at = toon_hit_value_offset(&hit),
         .more = self->exact && record->more,
     };
@@ -298,14 +342,19 @@ static uint64_t ref_of(const toon_volume *volume, uint64_t offset) {
 /* Is the value one that builds on what is in the new log, with small pieces
  * between at most? */
 static bool is_covered(const toon_compaction *self, const toon_record *record,
-                       uint64_t offset) {
+                       uint64_t offset, const toon_step *step) {
     enum { STEPS_MAX = 300 };
 
-    uint64_t *covered = self->moved->covered;
+    toon_moved *moved = self->moved;
+    struct known known = {.self = self, .payload = step->old_payload};
     uint64_t ref = record->ref;
     for (int i = 0; i < STEPS_MAX && ref != 0; i++) {
-        if (covered[ref % COVERED] == ref || is_moved(self->moved, ref)) {
-            covered[offset % COVERED] = offset;
+        uint64_t base = ref;
+        if (moved->covered[ref % COVERED].offset == ref)
+            base = moved->covered[ref % COVERED].base;
+        if (is_known(&known, base)) {
+            moved->covered[offset % COVERED].offset = offset;
+            moved->covered[offset % COVERED].base = base;
             return true;
         }
         ref = ref_of(self->from, ref);
@@ -343,7 +392,7 @@ toon_err toon_compaction_copy_ahead(toon_compaction *self,
     bool longer;
     bool full =
         toon_record_value_size(record, &own) && own > TOON_PIECE_SMALL_MAX;
-    if (!full && is_covered(self, record, offset))
+    if (!full && is_covered(self, record, offset, step))
         return TOON_OK;
     toon_err err = find_addition(self, &hit, step, &addition);
     if (err != TOON_OK)
@@ -358,6 +407,7 @@ toon_err toon_compaction_copy_ahead(toon_compaction *self,
             .pieces = addition.pieces.items,
             .count = count,
             .base = addition.base,
+            .base_size = addition.base_size,
             .ends_at = addition.pieces.items[count - 1].offset,
         };
         err = put_part(self, record, &part, step);
@@ -368,11 +418,23 @@ toon_err toon_compaction_copy_ahead(toon_compaction *self,
 
 /* -------------------------------------------------------------------- cost */
 
+static bool was_seen(const toon_cost *cost, uint64_t offset) {
+    return cost->seen[offset % TOON_COST_SEEN] == offset;
+}
+
+static void see(toon_cost *cost, uint64_t offset) {
+    cost->seen[offset % TOON_COST_SEEN] = offset;
+}
+
+/* What a key takes over from another one is copied whole. */
 bool toon_cost_add(toon_cost *cost, const toon_compaction *self,
-                   const toon_record *record, uint64_t offset) {
+                   const toon_record *record, uint64_t offset,
+                   uint64_t payload) {
+    struct known known = {.self = self, .payload = payload};
+    bool whole = record->type == RECORD_SAME_VALUE;
     uint64_t ref = record->ref;
-    while (ref != 0 && cost->seen[ref % TOON_COST_SEEN] != ref &&
-           !is_moved(self->moved, ref)) {
+    while (ref != 0 &&
+           (whole || !(was_seen(cost, ref) || is_known(&known, ref)))) {
         toon_hit hit;
         toon_err err = toon_volume_load(self->from, toon_payload_at(ref),
                                         TOON_LOOK_META, true, &hit);
@@ -383,6 +445,8 @@ bool toon_cost_add(toon_cost *cost, const toon_compaction *self,
             return false;
         cost->left -= size;
     }
-    cost->seen[offset % TOON_COST_SEEN] = offset;
+    see(cost, offset);
+    if (record->type == RECORD_SAME_VALUE || record->type == RECORD_META)
+        see(cost, record->ref);
     return true;
 }

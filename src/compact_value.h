@@ -53,8 +53,10 @@ typedef struct toon_cost {
     uint64_t seen[TOON_COST_SEEN]; /* records that are dealt with by then */
 } toon_cost;
 
-/* The next record, at `offset`. False: more than that. */
+/* The next record, at `offset`; the new log has `payload` of its key, 0 for
+ * nothing. False: more than that. */
 bool toon_cost_add(toon_cost *cost, const toon_compaction *self,
-                   const toon_record *record, uint64_t offset);
+                   const toon_record *record, uint64_t offset,
+                   uint64_t payload);
 
 #endif

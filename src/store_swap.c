@@ -178,8 +178,9 @@ static toon_err settle_locked(toon_store *store, toon_compaction *compaction,
                               unsigned tries) {
     toon_err err = toon_write_locked(store);
     const toon_log *log = atomic_load(&store->volume)->log;
-    if (err != TOON_OK ||
-        !is_little(atomic_load(&log->written) - compaction->at, tries))
+    uint64_t end = atomic_load(&log->written);
+    if (err != TOON_OK || !is_little(end - compaction->at, tries) ||
+        !toon_compaction_is_cheap(compaction, end))
         return err;
     err = copy_rest_locked(store, compaction);
     compaction->exact = err == TOON_OK;
@@ -242,29 +243,39 @@ static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
 }
 
 /*
- * Nobody shall have to wait for a sync here, if a power cut behind the rename
- * loses no more without it than it did before. So the new log must have all
- * that is durable in the old one, and what of it is durable must be a state of
- * its own: then what was copied since is a tail as any other. No row number of
- * the old log may be used again either. With TOON_SYNC_ALWAYS, or if syncs
- * keep coming in between, or if the rest would cost too much (records that
- * build on others are copied whole, each), it is synced here.
+ * Nobody shall have to wait here for long. Not for the copy of a large value
+ * that a little record leads to, since nothing that it builds on is in the new
+ * log yet: one more round copies it while nobody waits. And not for a sync, if
+ * a power cut behind the rename loses no more without it than it did before.
+ * So the new log must have all that is durable in the old one, and what of it
+ * is durable must be a state of its own: then what was copied since is a tail
+ * as any other. No row number of the old log may be used again either. With
+ * TOON_SYNC_ALWAYS it is synced here; and after some tries, all of this is
+ * done here whatever it costs.
  */
-static bool may_swap_locked(toon_store *store,
-                            const toon_compaction *compaction, unsigned tries,
-                            bool *sync) {
+static bool may_swap_locked(toon_store *store, toon_compaction *compaction,
+                            unsigned tries, bool *sync) {
     const toon_volume *volume = atomic_load(&store->volume);
     const toon_log *log = volume->log;
     uint64_t end = atomic_load(&log->written);
     uint64_t next_row = log->base + atomic_load(&volume->rows);
     if (!is_little(end - compaction->at, tries))
         return false;
-    bool plain = toon_compaction_is_cheap(compaction, end);
-    *sync = !compaction->exact || !plain ||
+    bool cheap = toon_compaction_is_cheap(compaction, end);
+    *sync = !compaction->exact || !cheap ||
             atomic_load(&log->synced) > compaction->durable ||
             compaction->into->log->base < next_row;
-    return !*sync || !plain || tries >= TRIES_MAX ||
-           store->options.sync == TOON_SYNC_ALWAYS;
+    if (tries >= TRIES_MAX)
+        return true;
+    return cheap && (!*sync || store->options.sync == TOON_SYNC_ALWAYS);
+}
+
+/* Who has the sync lock waits for the disk, and nobody else shall. But where
+ * there is always somebody, there has to be an end of that. */
+static bool take_sync_lock(toon_store *store, unsigned tries) {
+    if (tries < TRIES_MAX)
+        return pthread_mutex_trylock(&store->sync_lock) == 0;
+    return pthread_mutex_lock(&store->sync_lock) == 0;
 }
 
 static toon_err try_swap_locked(toon_store *store, toon_compaction *compaction,
@@ -273,8 +284,7 @@ static toon_err try_swap_locked(toon_store *store, toon_compaction *compaction,
     toon_err err = toon_write_locked(store);
     if (err != TOON_OK || !may_swap_locked(store, compaction, tries, &sync))
         return err;
-    /* Its holder waits for the disk, and nobody else shall. */
-    if (pthread_mutex_trylock(&store->sync_lock) != 0)
+    if (!take_sync_lock(store, tries))
         return TOON_OK;
     err = swap_locked(store, compaction, sync);
     (void)pthread_mutex_unlock(&store->sync_lock);

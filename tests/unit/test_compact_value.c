@@ -8,6 +8,8 @@
 #include "key_hash.h"
 #include "store_internal.h"
 
+#include <pthread.h>
+
 enum { LONG_SIZE = 50001 };
 
 /* Into a new log, by hand, all that was written so far. */
@@ -335,6 +337,198 @@ static void what_is_set_again_is_not_copied_ahead(void **state) {
     assert_int_equal(size_of(self, "log"), SIZE + 1);
 }
 
+/* --------------------------------------------------- while writers wait */
+
+static uint64_t log_end(struct fixture *self) {
+    return atomic_load(&atomic_load(&self->store->volume)->log->written);
+}
+
+static bool is_cheap(struct fixture *self, toon_compaction *compaction) {
+    return toon_compaction_is_cheap(compaction, log_end(self));
+}
+
+static uint64_t copied_by(struct fixture *self, toon_compaction *compaction) {
+    uint64_t before = toon_log_end(compaction->into->log);
+    copy_on(self, compaction);
+    return toon_log_end(compaction->into->log) - before;
+}
+
+enum { DEAR = 2 << 20, CHEAP = 1 << 20 };
+
+static void what_another_key_takes_over_is_dear(void **state) {
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    set_many(self, "log", DEAR);
+    add_many(self, "log", '+', 1);
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    compaction.exact = true;
+    add_many(self, "log", '+', 1);
+    touch(self, "log", 1000);
+    assert_true(is_cheap(self, &compaction));
+    assert_in_range(copied_by(self, &compaction), 1, CHEAP);
+    assert_ok(toon_rename(self->store, toon_str("log"), toon_str("moved"), 0));
+    assert_false(is_cheap(self, &compaction));
+    assert_in_range(copied_by(self, &compaction), DEAR, UINT64_MAX);
+    add_many(self, "moved", '+', 1);
+    assert_true(is_cheap(self, &compaction));
+    assert_in_range(copied_by(self, &compaction), 1, CHEAP);
+    assert_ok(toon_rename(self->store, toon_str("moved"), toon_str("log"), 0));
+    add_many(self, "log", '+', 1);
+    assert_false(is_cheap(self, &compaction));
+    copy_on(self, &compaction);
+    open_copy(self, &compaction);
+    assert_int_equal(size_of(self, "log"), DEAR + 4);
+}
+
+/* The record that the value was taken over with is dead by the time. */
+static void and_stays_so_until_it_is_copied(void **state) {
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    set_many(self, "first", DEAR);
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    assert_ok(toon_rename(self->store, toon_str("first"), toon_str("log"), 0));
+    uint64_t end = log_end(self);
+    add_many(self, "log", '+', 1);
+    while (compaction.at < end)
+        assert_ok(toon_compaction_step(&compaction, end));
+    uint64_t before = toon_log_end(compaction.into->log);
+    bool cheap = is_cheap(self, &compaction);
+    copy_on(self, &compaction);
+    if (cheap)
+        assert_in_range(toon_log_end(compaction.into->log) - before, 1, CHEAP);
+    open_copy(self, &compaction);
+    assert_int_equal(size_of(self, "log"), DEAR + 1);
+}
+
+/* Each time its newest record is copied, all of it would be. */
+static void a_short_value_is_copied_once_too(void **state) {
+    enum { SHORT = 10000, TIMES = 50 };
+
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    compaction.exact = true;
+    set_many(self, "log", SHORT);
+    for (int i = 0; i < TIMES; i++)
+        add_many(self, "log", '+', 1);
+    assert_in_range(copied_by(self, &compaction), SHORT,
+                    2 * SHORT + TIMES * 200);
+    open_copy(self, &compaction);
+    assert_int_equal(size_of(self, "log"), SHORT + TIMES);
+}
+
+/* More than there is room to note. */
+static void many_values_let_no_large_one_be_forgotten(void **state) {
+#ifdef TOON_HOSTILE
+    enum { MANY = 200 };
+#else
+    enum { MANY = 20000 };
+#endif
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    set_many(self, "log", DEAR);
+    for (int i = 0; i < MANY; i++) {
+        char key[24];
+        (void)snprintf(key, sizeof key, "key:%d", i);
+        put(self, key, "a ");
+        assert_ok(toon_append(self->store, toon_str(key), toon_str("b"), NULL));
+    }
+    begin(self, &compaction);
+    copy_on(self, &compaction);
+    add_many(self, "log", '+', 1);
+    assert_true(is_cheap(self, &compaction));
+    assert_in_range(copied_by(self, &compaction), 1, CHEAP);
+    open_copy(self, &compaction);
+    assert_int_equal(size_of(self, "log"), DEAR + 1);
+    assert_value(self, "key:100", "a b");
+}
+
+enum { LAST_TRY = 100 };
+
+static void begin_in_store(struct fixture *self, toon_compaction *compaction) {
+    assert_ok(toon_compaction_begin(compaction, &self->store->dir,
+                                    atomic_load(&self->store->volume), 0,
+                                    &self->store->care.pause));
+    copy_on(self, compaction);
+}
+
+static void end_in_store(toon_compaction *compaction) {
+    assert_non_null(compaction->replaced);
+    toon_epoch_drain();
+    toon_volume_free(compaction->replaced);
+    toon_compaction_end(compaction);
+}
+
+/* Whether it settles or is swapped in: not with much to copy. */
+static void what_is_dear_is_not_copied_while_writers_wait(void **state) {
+    static const toon_sync_policy policies[] = {TOON_SYNC_NO, TOON_SYNC_ALWAYS};
+    struct fixture *self = *state;
+    for (size_t i = 0; i < 2; i++) {
+        toon_compaction compaction;
+        bool swapped;
+        self->options.sync = policies[i];
+        reopen(self);
+        set_many(self, "from", DEAR);
+        begin_in_store(self, &compaction);
+        assert_ok(
+            toon_rename(self->store, toon_str("from"), toon_str("log"), 0));
+        uint64_t before = compaction.at;
+        assert_ok(toon_swap_settle(self->store, &compaction, 0));
+        assert_int_equal(compaction.at, before);
+        assert_false(compaction.exact);
+        assert_ok(toon_swap_compacted(self->store, &compaction, 0, &swapped));
+        assert_false(swapped);
+        assert_int_equal(compaction.at, before);
+        assert_ok(
+            toon_swap_compacted(self->store, &compaction, LAST_TRY, &swapped));
+        assert_true(swapped);
+        end_in_store(&compaction);
+        assert_int_equal(size_of(self, "log"), DEAR);
+        assert_absent(self, "from");
+    }
+}
+
+struct syncing {
+    toon_store *store;
+    _Atomic bool begun;
+};
+
+static void *hold_sync_lock(void *arg) {
+    struct syncing *syncing = arg;
+    (void)pthread_mutex_lock(&syncing->store->sync_lock);
+    atomic_store(&syncing->begun, true);
+    (void)usleep(100 * 1000);
+    (void)pthread_mutex_unlock(&syncing->store->sync_lock);
+    return NULL;
+}
+
+static void somebody_who_always_syncs_is_waited_for(void **state) {
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    pthread_t thread;
+    bool swapped;
+    self->options.sync = TOON_SYNC_ALWAYS;
+    reopen(self);
+    put(self, "k", "v");
+    begin_in_store(self, &compaction);
+    for (unsigned tries = 0; tries <= LAST_TRY; tries += LAST_TRY) {
+        struct syncing syncing = {.store = self->store};
+        assert_int_equal(
+            pthread_create(&thread, NULL, hold_sync_lock, &syncing), 0);
+        while (!atomic_load(&syncing.begun))
+            (void)usleep(100);
+        assert_ok(
+            toon_swap_compacted(self->store, &compaction, tries, &swapped));
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(swapped, tries > 0);
+    }
+    end_in_store(&compaction);
+    assert_value(self, "k", "v");
+}
+
 /* ------------------------------------------------------------- power cuts */
 
 /* What was copied takes the log's place. Returns its bytes, to be freed. */
@@ -408,6 +602,12 @@ int main(void) {
         VALUE_TEST(and_where_its_newest_record_is_no_piece),
         VALUE_TEST(a_copy_ahead_takes_nothing_back),
         VALUE_TEST(what_is_set_again_is_not_copied_ahead),
+        VALUE_TEST(what_another_key_takes_over_is_dear),
+        VALUE_TEST(and_stays_so_until_it_is_copied),
+        VALUE_TEST(a_short_value_is_copied_once_too),
+        VALUE_TEST(many_values_let_no_large_one_be_forgotten),
+        VALUE_TEST(what_is_dear_is_not_copied_while_writers_wait),
+        VALUE_TEST(somebody_who_always_syncs_is_waited_for),
         VALUE_TEST(a_batch_is_not_synced_in_its_middle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
