@@ -15,7 +15,7 @@ enum { COVERED = 1024, CHAIN_MAX = 1024 };
 #ifdef TOON_HOSTILE
 #define NOTED_MIN ((size_t)100)
 
-enum { PLACE_BITS = 5 };
+enum { PLACE_BITS = 8 };
 #else
 #define NOTED_MIN ((size_t)16 << 10)
 

@@ -84,7 +84,12 @@ static size_t sizes_of(const toon_log *log, const char *key, size_t *sizes,
     uint64_t written = atomic_load(&log->written);
     for (uint64_t at = log->first; at < written;) {
         toon_record record;
+        uint64_t synced;
         toon_slice view = toon_log_view(log, at, 0);
+        if (toon_mark_parse(view, log->salt, &synced, &size) == RECORD_OK) {
+            at += size;
+            continue;
+        }
         assert_int_equal(toon_record_parse(view, log->salt, &record),
                          RECORD_OK);
         assert_true(toon_record_value_size(&record, &size));
@@ -246,6 +251,14 @@ static void add_after_pause(void *arg) {
         touch(busy->self, "log", busy->lines);
 }
 
+/* In the hostile build steps are so short that all is added before the first
+ * copy. */
+#ifdef TOON_HOSTILE
+enum { REST_MAX = 400 * LINE };
+#else
+enum { REST_MAX = 64 * 2 * LINE };
+#endif
+
 /* Each record of the value is dead before it could be copied. */
 static void grow_all_the_time(struct fixture *self, bool touches) {
     struct busy busy = {self, LINES, 100, touches};
@@ -262,7 +275,7 @@ static void grow_all_the_time(struct fixture *self, bool touches) {
     busy.left = 0;
     copy_on(self, &compaction);
     uint64_t rest = toon_log_end(compaction.into->log) - ahead;
-    assert_in_range(rest, 1, 64 * 2 * LINE);
+    assert_in_range(rest, 1, REST_MAX);
     open_copy(self, &compaction);
     assert_lines(self, "log", busy.lines);
 }
@@ -423,7 +436,7 @@ static void a_short_value_is_copied_once_too(void **state) {
 /* More than there is room to note. */
 static void many_values_let_no_large_one_be_forgotten(void **state) {
 #ifdef TOON_HOSTILE
-    enum { MANY = 200 };
+    enum { MANY = 2000 };
 #else
     enum { MANY = 20000 };
 #endif
