@@ -363,6 +363,26 @@ static void the_old_log_stays_when_the_copy_fails(void **state) {
     assert_sound(self, 2);
 }
 
+/* Then nobody may be told that what the new log has is durable. */
+static void a_swap_whose_rename_may_not_last_ends_in_read_only(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "old");
+    put(self, "k", "v");
+    faulty.dir_sync_errno = EIO;
+    assert_int_equal(toon_compact(self->store, NULL, NULL), TOON_IO);
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    faulty.dir_sync_errno = 0;
+    assert_int_equal(toon_sync(self->store), TOON_IO); /* never retried */
+    assert_int_equal(toon_set(self->store, toon_str("k"), toon_str("w"), NULL),
+                     TOON_READ_ONLY);
+    assert_value(self, "k", "v");
+    assert_int_equal(toon_close(self->store), TOON_IO);
+    self->store = NULL;
+    reopen(self);
+    assert_value(self, "k", "v");
+    assert_sound(self, 1);
+}
+
 static void a_damaged_record_ends_it_and_stays(void **state) {
     struct fixture *self = *state;
     put(self, "good", "1");
@@ -495,6 +515,7 @@ int main(void) {
         WITH(fixture, a_scan_sees_every_key_while_logs_are_swapped),
         WITH(fixture, watchers_hear_that_versions_moved),
         WITH(faulty, the_old_log_stays_when_the_copy_fails),
+        WITH(faulty, a_swap_whose_rename_may_not_last_ends_in_read_only),
         WITH(fixture, a_damaged_record_ends_it_and_stays),
         WITH(fixture, it_can_be_refused_and_stopped),
         WITH(fixture, a_log_of_garbage_shrinks_by_itself),

@@ -5,8 +5,10 @@
 #include "crc32c.h"
 #include "fixture.h"
 #include "key_hash.h"
+#include "lying_disk.h"
 #include "record.h"
 #include "salvage.h"
+#include "store_internal.h"
 
 #include <errno.h>
 #include <sys/wait.h>
@@ -1199,6 +1201,81 @@ static void without_hard_links_the_old_log_is_copied(void **state) {
     free(index);
 }
 
+/* Which of the calls gives the mended log its name. */
+static size_t find_swap(const disk_journal *journal, size_t from) {
+    for (size_t i = from; i < journal->count; i++) {
+        const disk_op *op = &journal->ops[i];
+        if (op->kind == DISK_RENAME && strcmp(op->to, "db.toon") == 0)
+            return i;
+    }
+    fail_msg("nothing was renamed");
+    return 0;
+}
+
+/* After the calls from `from` to `to`: files whose bytes, or names, could be
+ * lost in a power cut. The lock file has nothing to lose. */
+static size_t count_unsynced(const disk_journal *journal, size_t from,
+                             size_t to) {
+    enum { NODES_MAX = 64 };
+
+    bool unsynced[NODES_MAX] = {false};
+    bool names = false;
+    size_t count = 0;
+    int lock = disk_names_find(&journal->names, 0, "db.lock");
+    for (size_t i = from; i < to; i++) {
+        const disk_op *op = &journal->ops[i];
+        assert_true(op->node < NODES_MAX);
+        if (op->kind == DISK_SYNC && op->is_dir)
+            names = false;
+        else if (op->kind == DISK_SYNC)
+            unsynced[op->node] = false;
+        else if (disk_op_is_naming(op))
+            names = names || op->node != lock;
+        else if (op->kind != DISK_ALLOCATE)
+            unsynced[op->node] = op->node != lock;
+    }
+    for (size_t i = 0; i < NODES_MAX; i++)
+        count += unsynced[i];
+    return count + names;
+}
+
+static void what_is_kept_and_mended_is_durable_before_the_swap(void **state) {
+    static const disk_fault no_links = {.kind = FAULT_FAILS,
+                                        .calls = CALL_LINK,
+                                        .at = 1,
+                                        .goes_on = true,
+                                        .error = EOPNOTSUPP};
+    struct fixture *self = *state;
+    for (int round = 0; round < 2; round++) {
+        struct repair repair;
+        disk_journal journal;
+        if (self->store != NULL)
+            close_store(self);
+        remove_files(self->dir);
+        disk_journal_init(&journal);
+        lying_disk_record(self->dir, &journal);
+        assert_ok(toon_open_on(&lying_disk_io, self->dir, &self->options,
+                               &self->store));
+        put(self, "a", "1");
+        size_t at = log_size(self);
+        put(self, "b", "2");
+        put(self, "c", "3");
+        close_store(self);
+        flip(self, at + 6);
+        size_t begun = lying_disk_length();
+        lying_disk_fail(round == 1 ? &no_links : NULL);
+        assert_ok(try_repair(self, &lying_disk_io, &repair));
+        lying_disk_fail(NULL);
+        size_t swap = find_swap(&journal, begun);
+        assert_int_equal(count_unsynced(&journal, begun, swap), 0);
+        assert_int_equal(count_unsynced(&journal, begun, journal.count), 0);
+        assert_true(file_exists(self, repair.report.before));
+        assert_true(file_exists(self, repair.report.aside));
+        lying_disk_reset();
+        disk_journal_free(&journal);
+    }
+}
+
 int main(void) {
 #define STORE_TEST(name)                                                       \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -1238,6 +1315,7 @@ int main(void) {
         STORE_TEST(a_failure_at_any_call_leaves_the_store_as_it_was),
         STORE_TEST(a_failure_is_told_with_what_became_of_the_store),
         STORE_TEST(without_hard_links_the_old_log_is_copied),
+        STORE_TEST(what_is_kept_and_mended_is_durable_before_the_swap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
