@@ -328,6 +328,78 @@ static void no_half_of_a_batch_comes_back_behind_zeros(void **state) {
     assert_value(self, "after", "x");
 }
 
+static uint32_t salt_of(const char *log) {
+    return (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
+}
+
+/* Of a batch whose beginning is damaged and whose end is missing: what is
+ * between them is not all of it, though a mark follows. */
+static void what_a_mark_cuts_off_is_no_batch(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    toon_buf bytes = {0};
+    size_t size;
+    toon_record_draft draft = {.type = RECORD_STRING,
+                               .key = toon_str("half"),
+                               .value = toon_str("1"),
+                               .written_ms = 1,
+                               .more = true};
+    put(self, "a", "1");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    char *log = slurp(self, "db.toon", &size);
+    toon_buf_append(&bytes, log, size);
+    toon_buf_append_str(&bytes, "something that has no end\n");
+    (void)toon_record_encode(&bytes, &draft, salt_of(log));
+    toon_mark_encode(&bytes, bytes.size, salt_of(log));
+    draft.key = toon_str("b");
+    draft.more = false;
+    (void)toon_record_encode(&bytes, &draft, salt_of(log));
+    spill(self, "db.toon", bytes.data, bytes.size);
+    repair_store(self, &repair);
+    assert_told(&repair, "left out: a record of a batch that lacks another");
+    reopen(self);
+    assert_absent(self, "half");
+    assert_value(self, "a", "1");
+    assert_value(self, "b", "1");
+    toon_buf_free(&bytes);
+    free(log);
+}
+
+static void set_expiry(struct fixture *self, const char *key) {
+    toon_meta meta = {.expires_ms = 4102444800000};
+    assert_ok(
+        toon_set_meta(self->store, toon_str(key), TOON_META_EXPIRES, &meta));
+}
+
+/* Blocks have come to lie in one another's place: what is valid there takes
+ * over a value that its key no longer had. */
+static void a_value_that_had_gone_is_not_taken_over(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    toon_check_report report;
+    size_t size, first, second;
+    put(self, "k", "old");
+    first = log_size(self);
+    set_expiry(self, "k");
+    put(self, "k", "new");
+    second = log_size(self);
+    set_expiry(self, "k");
+    size = log_size(self) - second;
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    size_t all;
+    char *log = slurp(self, "db.toon", &all);
+    damage(self, second, log + first, size);
+    free(log);
+    assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
+                     TOON_CORRUPT);
+    repair_store(self, &repair);
+    assert_told(&repair, "left out: a record that builds on a damaged one");
+    reopen(self);
+    assert_value(self, "k", "new");
+}
+
 static void a_value_on_a_damaged_record_is_lost(void **state) {
     struct fixture *self = *state;
     struct repair repair;
@@ -773,9 +845,8 @@ static char *with_line(const struct fixture *self, const char *text,
     size_t length = strlen(text);
     memcpy(line, text, length);
     char *log = slurp(self, "db.toon", size);
-    uint32_t salt = (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
     (void)snprintf(line + length, 16, "%08x\n",
-                   toon_crc32c(salt, line, length));
+                   toon_crc32c(salt_of(log), line, length));
     length += 9;
     log = realloc(log, *size + length);
     assert_non_null(log);
@@ -1288,6 +1359,8 @@ int main(void) {
         STORE_TEST(a_deletion_that_is_lost_is_known_to_the_index),
         STORE_TEST(a_batch_that_lacks_a_record_is_left_out_whole),
         STORE_TEST(no_half_of_a_batch_comes_back_behind_zeros),
+        STORE_TEST(what_a_mark_cuts_off_is_no_batch),
+        STORE_TEST(a_value_that_had_gone_is_not_taken_over),
         STORE_TEST(a_value_on_a_damaged_record_is_lost),
         STORE_TEST(the_line_behind_a_damaged_newline_is_kept),
         STORE_TEST(where_nobody_can_know_that_is_said),
