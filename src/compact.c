@@ -6,8 +6,9 @@
  * stays dead, since only a record behind it can have taken its place. One
  * that is live then may be overtaken later; its successor is met later too,
  * and the new volume follows as the old one did. Each key gets one `s` or `b`
- * record. Deletions are copied only of keys that were copied before they were
- * deleted.
+ * record, and where its value changes meanwhile, others that build on it
+ * (compact_value.h). Deletions are copied only of keys that were copied before
+ * they were deleted.
  *
  * Knows volumes and log lines; must never know locks, threads, or when the
  * swap is due.
