@@ -108,8 +108,8 @@ static void damage_log_bytes(const damage_store *store, uint64_t seed) {
     }
 }
 
-static void cut_log(const damage_store *store, uint64_t seed) {
-    for (uint64_t size = 0; size < store->log.size; size += run.step) {
+static void cut_log(const damage_store *store, uint64_t end, uint64_t seed) {
+    for (uint64_t size = 0; size < end; size += run.step) {
         char what[80];
         damaged_copy damage = begin(store);
         damage.log.size = size;
@@ -145,8 +145,19 @@ static void damage_small_store(store_end end) {
     damage_store_make(run.dir, &plan, &store);
     damage_log_bits(&store, plan.seed);
     damage_log_bytes(&store, plan.seed);
-    cut_log(&store, plan.seed);
+    cut_log(&store, store.log.size, plan.seed);
     damage_index_bits(&store, plan.seed);
+    damage_store_free(&store);
+}
+
+/* An index that was written while keys changed leans on the log behind. */
+static void damage_leaning_store(unsigned pause) {
+    damage_store store;
+    const store_plan plan = {
+        .seed = 2, .value_max = 100, .end = ENDS_KILLED, .pause = pause};
+    damage_store_make(run.dir, &plan, &store);
+    damage_log_bytes(&store, plan.seed);
+    cut_log(&store, store.covered, plan.seed);
     damage_store_free(&store);
 }
 
@@ -350,7 +361,7 @@ static void damage_larger_store(uint64_t seed) {
                        .value_max = seed % 3 == 0 ? 40000 : 3000,
                        .end = (store_end)(seed % 3)};
     store_plan twin_plan = plan;
-    store_plan other_plan = {seed + 1000003, 80, 1000, ENDS_CLOSED, false};
+    store_plan other_plan = {seed + 1000003, 80, 1000, ENDS_CLOSED, false, 0};
     twin_plan.twin = true;
     twin_plan.end = ENDS_CLOSED;
     damage_store_make(run.dir, &plan, &store);
@@ -389,6 +400,8 @@ static void run_all(double seconds) {
         damage_small_store(ENDS_CLOSED);
         damage_small_store(ENDS_KILLED);
         damage_small_store(ENDS_UNINDEXED);
+        damage_leaning_store(1); /* before the slots are counted, */
+        damage_leaning_store(3); /* and after it */
         for (unsigned i = 0; i < STORES; i += (run.step + 3) / 4)
             damage_larger_store(seed + i);
         return;

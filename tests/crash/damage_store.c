@@ -6,6 +6,7 @@
  */
 #include "damage_store.h"
 
+#include "checkpoint.h"
 #include "index_file.h"
 #include "key_hash.h"
 #include "log.h"
@@ -336,7 +337,7 @@ static void some_batch(struct life *life) {
 }
 
 /* Every kind of record, in few bytes. */
-static void live_by_script(struct life *life) {
+static void begin_script(struct life *life) {
     set_key(life, 0, toon_str("first"), 0, 0);
     set_key(life, 1, toon_str("to be renamed\n"), 0755, 0);
     set_key(life, 2, toon_bytes("\xff\xfe\x00\x01", 4), 0, 0);
@@ -349,6 +350,9 @@ static void live_by_script(struct life *life) {
     rename_key(life, 1, 4, 0);
     set_key(life, 5, toon_str("old"), 0, 0);
     sync_store(life);
+}
+
+static void go_on_with_script(struct life *life) {
     set_key(life, 5, toon_str("new"), 0, 0);
     set_key(life, 6, toon_str("goes"), 0, 0);
     delete_key(life, 6);
@@ -356,9 +360,55 @@ static void live_by_script(struct life *life) {
     rename_key(life, 3, 5, TOON_RENAME_EXCHANGE);
     set_group(life, 1);
     sync_store(life);
+}
+
+static void end_script(struct life *life) {
     set_key(life, 7, toon_str(""), 0, 0);
     touch_key(life, 3, 0, 4000000000001);
     delete_key(life, 2);
+}
+
+/* ---------------------------------------------- an index made meanwhile */
+
+struct meanwhile {
+    struct life *life;
+    unsigned pause; /* the script goes on in this one, from 1 */
+};
+
+static bool begin_pause(void *arg) {
+    struct meanwhile *meanwhile = arg;
+    if (meanwhile->pause > 0 && --meanwhile->pause == 0)
+        go_on_with_script(meanwhile->life);
+    return true;
+}
+
+static void end_pause(void *arg) {
+    (void)arg;
+}
+
+static bool sync_all(void *arg) {
+    const struct meanwhile *meanwhile = arg;
+    return toon_sync(meanwhile->life->store) == TOON_OK;
+}
+
+static void checkpoint(struct life *life, unsigned pause_at) {
+    toon_store *store = life->store;
+    struct meanwhile meanwhile = {life, pause_at};
+    toon_pause pause = {begin_pause, end_pause, &meanwhile, sync_all};
+    const toon_volume *volume = atomic_load(&store->volume);
+    toon_point point = toon_point_of(volume);
+    must(toon_checkpoint(&store->dir, volume, &point, &pause), "checkpoint");
+    if (meanwhile.pause > 0)
+        give_up("so many pauses");
+}
+
+static void live_by_script(struct life *life, unsigned pause_at) {
+    begin_script(life);
+    if (pause_at == 0)
+        go_on_with_script(life);
+    else
+        checkpoint(life, pause_at);
+    end_script(life);
 }
 
 static void reopen(struct life *life) {
@@ -460,7 +510,7 @@ void damage_store_make(const char *dir, const store_plan *plan,
     open_store(&life);
     note_moment(&life);
     if (plan->changes == 0)
-        live_by_script(&life);
+        live_by_script(&life, plan->pause);
     else
         live_at_random(&life, plan->changes, plan->twin);
     if (plan->end == ENDS_KILLED && plan->seed % 2 == 0) {

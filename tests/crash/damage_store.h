@@ -70,7 +70,9 @@ typedef struct store_plan {
     unsigned changes; /* 0: the script in which every kind of record is */
     unsigned value_max;
     store_end end;
-    bool twin; /* goes another way after two thirds */
+    bool twin;      /* goes another way after two thirds */
+    unsigned pause; /* of the script: its index is written while it goes on,
+                       which it does in this pause; 0: it is not */
 } store_plan;
 
 /* A disk whose syncs cost nothing. */
