@@ -13,7 +13,6 @@
  */
 #include "epoch.h"
 #include "error.h"
-#include "key_hash.h"
 #include "salvage_internal.h"
 
 #include <stdlib.h>
@@ -186,7 +185,9 @@ static toon_err find_unlisted(toon_salvage *salvage,
     toon_slot *slots = malloc(CAPACITY * sizeof *slots);
     uint64_t payloads[SLOT_MAP_SAME_HASH_MAX];
     uint64_t cursor = 0;
-    toon_err err = slots != NULL ? TOON_OK : toon_fail_memory();
+    toon_err err = TOON_OK;
+    if (slots == NULL)
+        return toon_fail_memory();
     while (err == TOON_OK) {
         size_t count =
             toon_slot_map_scan(table, &cursor, WANT, slots, CAPACITY);
