@@ -19,11 +19,12 @@
 #include <unistd.h>
 
 #define UNFINISHED "unfinished"
+#define LOCK_NAME  "db.lock"
 #define NAME_SIZE  21 /* 20261123T101530.123Z and its NUL */
 
 /* The log goes first: what is left of a directory is then no store. */
 static const char *const store_names[] = {
-    "db.toon", "db.toon.idx", "db.toon.new", "db.toon.idx.new", "db.lock",
+    "db.toon", "db.toon.idx", "db.toon.new", "db.toon.idx.new", LOCK_NAME,
 };
 
 enum { STORE_NAMES = sizeof store_names / sizeof store_names[0] };
@@ -107,11 +108,14 @@ static bool is_name(const char *name) {
     return true;
 }
 
-/* Gives the finished one its name, a moment later if that is taken. */
+/* Gives the finished one its name, a moment later if that is taken, and takes
+ * its lock file away: who opens it for writing makes another. */
 static bool name_it(const char *dir, int64_t ms, char path[PATH_MAX]) {
-    char from[PATH_MAX], name[NAME_SIZE];
+    char from[PATH_MAX], name[NAME_SIZE], lock[PATH_MAX];
 
     path_in(from, dir, UNFINISHED);
+    path_in(lock, from, LOCK_NAME);
+    (void)unlink(lock);
     do {
         format_name(name, ms++);
         path_in(path, dir, name);
@@ -125,15 +129,43 @@ static int is_backup(const struct dirent *entry) {
     return is_name(entry->d_name);
 }
 
+/* One that was opened for writing since it was named. */
+static bool is_a_store_now(const char *path) {
+    char lock[PATH_MAX];
+
+    path_in(lock, path, LOCK_NAME);
+    return access(lock, F_OK) == 0;
+}
+
+/* Forgets those that are somebody's store now. Returns how many are left. */
+static int64_t pass_over_stores(const backup *b, struct dirent **entries,
+                                int count) {
+    int64_t left = 0;
+    char path[PATH_MAX];
+
+    for (int i = 0; i < count; i++) {
+        path_in(path, b->dir, entries[i]->d_name);
+        if (!is_a_store_now(path)) {
+            left++;
+            continue;
+        }
+        free(entries[i]);
+        entries[i] = NULL;
+    }
+    return left;
+}
+
 /* The newest stay, and among them the one just made, whatever the clock said
  * when the others were. */
 static void prune(const backup *b, const char *newest) {
     struct dirent **entries = NULL;
     char path[PATH_MAX];
     int count = scandir(b->dir, &entries, is_backup, alphasort);
-    int64_t left = count;
+    int64_t left = pass_over_stores(b, entries, count);
 
     for (int i = 0; i < count; i++) {
+        if (entries[i] == NULL)
+            continue;
         path_in(path, b->dir, entries[i]->d_name);
         free(entries[i]);
         if (b->keep == 0 || left <= b->keep || strcmp(path, newest) == 0)

@@ -12,8 +12,9 @@
  * The index lists every row of the log, and memory knows only where the live
  * ones are. So the rows come from the index before, and behind what that one
  * covers from the log's own line ends; a row is live if a slot points at it
- * or a live record builds on it, one behind the point too. That is noted in one bit for each 16 bytes
- * of log (no record is shorter), for a window of the log at a time.
+ * or a live record builds on it, one behind the point too. That is noted in
+ * one bit for each 16 bytes of log (no record is shorter), for a window of the
+ * log at a time.
  *
  * Knows volume, log lines and index file; must never know clients or locks.
  */
@@ -163,6 +164,44 @@ static toon_err look_at_slot(struct checkpoint *self, toon_slot slot) {
     return TOON_OK;
 }
 
+static toon_err mark_bases(struct checkpoint *self, toon_slice tail) {
+    const char *at = tail.data;
+    const char *end = tail.data + tail.size;
+    toon_err err = TOON_OK;
+    while (err == TOON_OK && at < end) {
+        toon_record record;
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        if (newline == NULL)
+            break;
+        toon_slice line = toon_bytes(at, (size_t)(newline + 1 - at));
+        if (*at != '#' && toon_record_parse_trusted(line, &record) == RECORD_OK)
+            err = mark_chain(self, record.ref);
+        at = newline + 1;
+    }
+    return err;
+}
+
+/* A value that was renamed from a place where each_slot() had not been to one
+ * where it had: the record behind the point tells what it builds on. What is
+ * counted already is not counted again. */
+static toon_err look_at_tail(struct checkpoint *self) {
+    bool counting = self->counting;
+    toon_err err = enter(self);
+    if (err != TOON_OK)
+        return err;
+    self->counting = false;
+    const toon_log *log = self->volume->log;
+    uint64_t covered = self->point->covered;
+    toon_slice tail = toon_log_view(log, covered, 0);
+    if (tail.data != NULL)
+        err = mark_bases(self, tail);
+    else if (atomic_load(&log->written) > covered)
+        err = TOON_CONFLICT; /* no memory for a map: another time */
+    self->counting = counting;
+    toon_epoch_leave();
+    return err;
+}
+
 static toon_err look_at_window(struct checkpoint *self, uint64_t start) {
     uint64_t end = self->point->covered;
     self->window = start;
@@ -173,7 +212,8 @@ static toon_err look_at_window(struct checkpoint *self, uint64_t start) {
     self->live = calloc(words, sizeof *self->live);
     if (self->live == NULL)
         return toon_fail_memory();
-    return each_slot(self, look_at_slot);
+    toon_err err = each_slot(self, look_at_slot);
+    return err == TOON_OK ? look_at_tail(self) : err;
 }
 
 /* ------------------------------------------------------------------- rows */

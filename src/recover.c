@@ -394,13 +394,61 @@ static toon_err replay_tail(struct replay *replay) {
 
 /* -------------------------------------------------------------- torn tail */
 
+#ifdef TOON_HOSTILE
+#define TORN_PIECE ((size_t)7)
+#else
+#define TORN_PIECE ((size_t)1 << 20)
+#endif
+
 static bool all_zeros(toon_slice bytes) {
     return bytes.size == 0 ||
            (bytes.data[0] == 0 &&
             memcmp(bytes.data, bytes.data + 1, bytes.size - 1) == 0);
 }
 
-static toon_err keep_torn(const toon_dir *dir, toon_slice torn, char name[32]) {
+/* The torn end, from its first byte on. Read by calls: what is cut for good is
+ * what the disk holds. */
+struct torn {
+    const toon_log *log;
+    uint64_t at, end;
+    toon_buf bytes; /* those before `at`, a piece of it; owned */
+};
+
+static toon_err read_torn(struct torn *torn) {
+    uint64_t left = torn->end - torn->at;
+    size_t size = left < TORN_PIECE ? (size_t)left : TORN_PIECE;
+    torn->bytes.size = 0;
+    toon_err err = toon_log_read(torn->log, torn->at, size, &torn->bytes);
+    torn->at += size;
+    return err;
+}
+
+static toon_err look_for_content(struct torn torn, bool *out) {
+    toon_err err = TOON_OK;
+    *out = false;
+    while (err == TOON_OK && !*out && torn.at < torn.end) {
+        err = read_torn(&torn);
+        *out = err == TOON_OK && !all_zeros(toon_buf_slice(&torn.bytes));
+    }
+    toon_buf_free(&torn.bytes);
+    return err;
+}
+
+static toon_err copy_torn(struct torn torn, const toon_file *file) {
+    const uint64_t start = torn.at;
+    toon_err err = TOON_OK;
+    while (err == TOON_OK && torn.at < torn.end) {
+        uint64_t to = torn.at - start;
+        err = read_torn(&torn);
+        if (err == TOON_OK)
+            err = toon_file_write(file, torn.bytes.data, torn.bytes.size, to);
+    }
+    toon_buf_free(&torn.bytes);
+    return err;
+}
+
+static toon_err keep_torn(const toon_dir *dir, const struct torn *torn,
+                          char name[32]) {
     toon_file file;
     toon_err err;
     unsigned n = 1;
@@ -410,23 +458,22 @@ static toon_err keep_torn(const toon_dir *dir, toon_slice torn, char name[32]) {
     } while (err != TOON_OK && toon_last_error()->sys_errno == EEXIST);
     if (err != TOON_OK)
         return err;
-    err = toon_file_write(&file, torn.data, torn.size, 0);
+    err = copy_torn(*torn, &file);
     if (err == TOON_OK)
         err = toon_file_sync(&file);
     toon_file_close(&file);
     return err == TOON_OK ? toon_dir_sync(dir) : err;
 }
 
-/* Read by calls: what is cut for good is what the disk holds. */
 static toon_err cut_torn(const toon_dir *dir, struct replay *replay,
                          toon_recovery *recovery) {
     toon_log *log = replay->volume->log;
-    toon_buf torn = {0};
-    toon_err err = toon_log_read(log, replay->valid_end,
-                                 (size_t)recovery->torn_bytes, &torn);
-    if (err == TOON_OK && !all_zeros(toon_buf_slice(&torn)))
-        err = keep_torn(dir, toon_buf_slice(&torn), recovery->kept);
-    toon_buf_free(&torn);
+    uint64_t start = replay->valid_end;
+    struct torn torn = {log, start, start + recovery->torn_bytes, {0}};
+    bool content;
+    toon_err err = look_for_content(torn, &content);
+    if (err == TOON_OK && content)
+        err = keep_torn(dir, &torn, recovery->kept);
     if (err == TOON_FULL) { /* what nobody was promised keeps no store shut */
         err = toon_dir_unlink(dir, recovery->kept);
         recovery->kept[0] = '\0';

@@ -314,13 +314,15 @@ static void undo_locked(toon_store *store, size_t first_step,
     store->events.size = events_size;
 }
 
-static void remember_failure(toon_store *store, toon_err err) {
+/* The first one stays. */
+static void remember_failure(_Atomic toon_err *failure, toon_err err) {
     toon_err none = TOON_OK;
-    (void)atomic_compare_exchange_strong(&store->failure, &none, err);
+    (void)atomic_compare_exchange_strong(failure, &none, err);
 }
 
 void toon_turn_read_only(toon_store *store, toon_err err) {
-    remember_failure(store, err);
+    remember_failure(&store->failure, err);
+    remember_failure(&store->read_only_failure, err);
     (void)atomic_fetch_add(&store->write_failures, 1); /* who gathers hears */
     if (atomic_exchange(&store->read_only, true) ||
         store->options.message == NULL)
@@ -337,10 +339,11 @@ toon_err toon_refuse_read_only(const toon_store *store) {
     if ((store->options.flags & TOON_OPEN_READ_ONLY) != 0)
         return toon_fail_plain(TOON_READ_ONLY,
                                "the store was opened for reading only");
-    return toon_fail_plain(TOON_READ_ONLY,
-                           "the store is read-only since a write or sync "
-                           "failed (%s); mend the disk and open it again",
-                           toon_strerror(atomic_load(&store->failure)));
+    return toon_fail_plain(
+        TOON_READ_ONLY,
+        "the store is read-only since a write or sync "
+        "failed (%s); mend the disk and open it again",
+        toon_strerror(atomic_load(&store->read_only_failure)));
 }
 
 /* Whoever reads several keys together sees all of the group go. */
@@ -366,7 +369,7 @@ toon_err toon_write_locked(toon_store *store) {
         if (cut_failed)
             toon_turn_read_only(store, err);
         else
-            remember_failure(store, err);
+            remember_failure(&store->failure, err);
         return toon_fail_again(&told);
     }
     (void)atomic_fetch_add(&store->changes, store->step_count);
@@ -399,8 +402,7 @@ toon_err toon_sync_up_to(toon_store *store, toon_written written) {
     /* What was written to a log that has gone lies somewhere in this one. */
     if (store->dir_unsynced || store->swaps != written.swaps ||
         synced < written.up_to) {
-        if (atomic_load(&store->read_only) &&
-            atomic_load(&store->failure) != TOON_OK)
+        if (atomic_load(&store->read_only_failure) != TOON_OK)
             err = toon_fail_plain(TOON_IO, "an earlier write or sync failed; "
                                            "the store is read-only");
         else
@@ -422,16 +424,24 @@ toon_written toon_written_locked(const toon_store *store) {
 }
 
 /* Says in the log how far it is durable, also when no change follows. Without
- * it nothing is lost but what a later damage can be told apart by. */
-static void write_mark_locked(toon_store *store) {
-    bool cut_failed;
+ * it nothing is lost but what a later damage can be told apart by; so it fails
+ * only if the disk could not be brought back to what was there before. */
+static toon_err write_mark_locked(toon_store *store) {
+    bool cut_failed = false;
     toon_log *log = current_log(store);
     if (log->gather.size > 0 || !toon_log_mark_is_due(log) ||
         atomic_load(&store->read_only))
-        return;
+        return TOON_OK;
     size_t begun = toon_log_begin(log);
-    if (log->gather.failed || toon_log_write(log, &cut_failed) != TOON_OK)
-        toon_log_drop(log, begun);
+    if (!log->gather.failed && toon_log_write(log, &cut_failed) == TOON_OK)
+        return TOON_OK;
+    toon_log_drop(log, begun);
+    if (!cut_failed)
+        return TOON_OK;
+    toon_error told = *toon_last_error();
+    told.err = TOON_IO;
+    toon_turn_read_only(store, TOON_IO);
+    return toon_fail_again(&told);
 }
 
 bool toon_wants_sync(toon_store *store) {
@@ -458,9 +468,9 @@ toon_err toon_sync(toon_store *store) {
     if (err != TOON_OK || batch)
         return err;
     toon_lock_gathered(store);
-    write_mark_locked(store);
+    err = write_mark_locked(store);
     toon_unlock_gathered(store);
-    return TOON_OK;
+    return err;
 }
 
 toon_log *toon_share_log(toon_store *store, uint64_t *end, uint64_t *rows) {
@@ -622,7 +632,7 @@ static uint64_t record_size_max(size_t value_size) {
 }
 
 toon_err toon_reserve(toon_store *store, size_t bytes) {
-    toon_lock_writer(store);
+    toon_lock_gathered(store);
     toon_log *log = current_log(store);
     uint64_t end = toon_log_end(log) + record_size_max(bytes);
     toon_err err = atomic_load(&store->read_only) ? toon_refuse_read_only(store)
@@ -631,7 +641,7 @@ toon_err toon_reserve(toon_store *store, size_t bytes) {
         err =
             note_room(store, toon_log_make_room(log, end, cushion(log),
                                                 store->options.store_size_max));
-    toon_unlock_writer(store);
+    toon_unlock_gathered(store);
     return err;
 }
 
@@ -807,6 +817,9 @@ toon_err toon_gather_end(toon_store *store) {
     struct gathering *gathering = find_gathering(store);
     if (gathering == NULL)
         return TOON_OK;
+    if (toon_in_own_batch(store))
+        return toon_fail_plain(TOON_INVALID,
+                               "a batch ends before the gathering around it");
     struct gathering was = *gathering;
     gathering->store = NULL;
     if (!was.changed)
@@ -871,8 +884,7 @@ void toon_stat(toon_store *store, toon_stats *out) {
         .syncs = atomic_load(&store->syncs),
         .last_sync_ms = atomic_load(&store->last_sync_ms),
         .read_only = atomic_load(&store->read_only),
-        .failure = atomic_load(&store->read_only) ? atomic_load(&store->failure)
-                                                  : TOON_OK,
+        .failure = atomic_load(&store->read_only_failure),
         .table_bytes = toon_slot_map_bytes(volume->table),
     };
     toon_stat_care(store, out);

@@ -24,8 +24,10 @@ enum {
     GARBAGE_NEVER = 100,
     SLEEP_MAX_MS = 20,      /* of a slow compaction, at a time */
     HOLD_MAX_MS = 4,        /* of a writer, for each … */
-    HOLD_BYTES = 64 * 1024, /* … that it wrote */
-    TRIES_MAX = 3,          /* when row numbers grow by a digit */
+    HOLD_BYTES = 64 * 1024, /* … that it wrote, … */
+    HOLD_ALL_MS = 8,        /* … and in all, but that … */
+    HOLD_BYTE_NS = 4, /* … what is large may take so long for each byte */
+    TRIES_MAX = 3,    /* when row numbers grow by a digit */
 };
 
 #ifdef TOON_HOSTILE
@@ -43,7 +45,8 @@ enum {
 #endif
 #define RESERVE_MAX ((uint64_t)16 << 20)
 #define STARVED_MIN ((uint64_t)64 << 10) /* of garbage, on a full disk */
-#define SPACE_SLACK ((uint64_t)48 << 20)
+#define SPACE_SLACK ((uint64_t)88 << 20) /* 128 MiB less what is reserved */
+#define INDEX_MAX   (SPACE_SLACK / 2)    /* of it for an index */
 #define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
 
 static int64_t monotonic_ns(void) {
@@ -82,11 +85,18 @@ static uint64_t garbage_of(const struct extent *extent) {
     return extent->log > extent->live ? extent->log - extent->live : 0;
 }
 
+static uint64_t index_size(const struct extent *extent) {
+    return extent->keys * 16 + extent->rows * 8;
+}
+
 /* What the log and its copy may take together, so that with an index and what
  * is reserved ahead the directory stays below 2.2 times the live bytes and
  * 128 MiB. */
-static uint64_t space_max(uint64_t live) {
-    return live * 2 + live / 5 + SPACE_SLACK;
+static uint64_t space_max(const struct extent *extent) {
+    uint64_t live = extent->live;
+    uint64_t index = index_size(extent);
+    return live * 2 + live / 5 + SPACE_SLACK -
+           (index < INDEX_MAX ? index : INDEX_MAX);
 }
 
 /* How large the copy is going to be: of the part of the log that was there at
@@ -107,7 +117,7 @@ static uint64_t copy_to_be(const toon_compaction *compaction,
  * counts twice, since it is copied too. */
 static uint64_t room_left(const struct extent *extent, uint64_t copy) {
     uint64_t taken = extent->log + copy;
-    uint64_t max = space_max(extent->live);
+    uint64_t max = space_max(extent);
     return taken < max ? (max - taken) / 2 : 0;
 }
 
@@ -132,9 +142,8 @@ static bool compaction_is_due(toon_store *store) {
 }
 
 static uint64_t next_checkpoint(uint64_t indexed, const struct extent *extent) {
-    uint64_t index_size = extent->keys * 16 + extent->rows * 8;
-    return indexed +
-           (index_size > CHECKPOINT_MIN ? index_size : CHECKPOINT_MIN);
+    uint64_t size = index_size(extent);
+    return indexed + (size > CHECKPOINT_MIN ? size : CHECKPOINT_MIN);
 }
 
 static bool checkpoint_is_due(toon_store *store) {
@@ -169,11 +178,7 @@ static void end_pause(void *arg) {
 }
 
 static bool sync_all(void *arg) {
-    toon_store *store = arg;
-    (void)pthread_mutex_lock(&store->writer_lock);
-    toon_written written = toon_written_locked(store);
-    (void)pthread_mutex_unlock(&store->writer_lock);
-    return toon_sync_up_to(store, written) == TOON_OK;
+    return toon_sync(arg) == TOON_OK; /* and says so in the log */
 }
 
 /* The volume that is the store's now; work on it is given up when it goes. */
@@ -212,7 +217,10 @@ static toon_err write_checkpoint(toon_store *store, const toon_pause *pause) {
     if (err != TOON_OK)
         return err;
     (void)atomic_fetch_add(&store->care.checkpoints, 1);
+    if (!toon_pause_begin(pause)) /* it tells of a log that has gone */
+        return TOON_CONFLICT;
     atomic_store(&store->care.indexed, point.covered);
+    toon_pause_end(pause);
     return TOON_OK;
 }
 
@@ -268,6 +276,16 @@ static void hold_writers(toon_store *store, const struct pace *pace,
     atomic_store(&store->care.hold_rate, bound > HOLD_MIN ? bound : HOLD_MIN);
 }
 
+/* Others may wait behind it: what it owes beyond that, the next one pays. */
+static int64_t hold_max_ns(size_t bytes) {
+    int64_t all = (int64_t)bytes * HOLD_BYTE_NS;
+    int64_t most =
+        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
+    if (all < (int64_t)HOLD_ALL_MS * 1000000)
+        all = (int64_t)HOLD_ALL_MS * 1000000;
+    return most < all ? most : all;
+}
+
 /* Where writers have to wait, because compacting could not keep up. */
 static void set_brake(toon_store *store, const struct extent *extent,
                       uint64_t room) {
@@ -277,18 +295,28 @@ static void set_brake(toon_store *store, const struct extent *extent,
     atomic_store(&care->brake_at, off ? UINT64_MAX : extent->log + room);
 }
 
+static void set_next_look(toon_store *store) {
+    struct extent extent;
+    if (!look_at_extent(store, &extent))
+        return;
+    atomic_store(&store->care.look_at, extent.log + LOOK_BYTES);
+    set_brake(store, &extent, room_left(&extent, extent.live));
+}
+
 static void look_at_space(toon_store *store, const toon_compaction *compaction,
                           struct pace *pace) {
     struct extent extent;
     if (!look_at_extent(store, &extent))
         return;
+    if (extent.log < compaction->at || extent.log < compaction->start)
+        return; /* another log: this one has been cleared */
     uint64_t room = room_left(&extent, copy_to_be(compaction, &extent));
     if (pace->next_look == 0)
         pace->room = room;
     set_brake(store, &extent, room);
     pace->next_look = compaction->at + LOOK_BYTES / 4;
     pace->fast = pace->fast || atomic_load(&store->care.starved) ||
-                 room < pace->room / 4 * 3 || is_awaited(store);
+                 room <= pace->room / 4 * 3 || is_awaited(store);
     if (pace->fast)
         hold_writers(store, pace, &extent, compaction->at, room);
 }
@@ -314,8 +342,7 @@ void toon_wait_for_space(toon_store *store, size_t bytes) {
     uint64_t rate = atomic_load(&care->hold_rate);
     if (rate == 0)
         rate = HOLD_MIN;
-    int64_t most =
-        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
+    int64_t most = hold_max_ns(bytes);
     int64_t cost = (int64_t)((double)bytes / (double)rate * 1e9);
     int64_t now = monotonic_ns();
     int64_t due = atomic_load(&care->hold_due_ns);
@@ -397,6 +424,12 @@ static void give_room(toon_store *store) {
     toon_unlock_writer(store);
 }
 
+/* The new log's space counts now, also while the old one is freed. */
+static void begin_anew(toon_store *store) {
+    atomic_store(&store->care.hold_rate, 0);
+    set_next_look(store);
+}
+
 static void nothing(void *arg) {
     (void)arg;
 }
@@ -425,6 +458,8 @@ static toon_err compact_once(toon_store *store) {
         err = copy_up_to(store, &compaction, compaction.start, &pace);
         if (err == TOON_OK)
             err = catch_up(store, &compaction, &pace);
+        if (err == TOON_OK)
+            begin_anew(store);
         free_replaced(compaction.replaced);
         toon_compaction_end(&compaction);
     }
@@ -514,18 +549,25 @@ static bool wait_for_work(toon_store *store, bool *wanted) {
     return !stop;
 }
 
-static void set_next_look(toon_store *store) {
-    struct extent extent;
-    if (!look_at_extent(store, &extent))
+/* What is known of a log ends with it. */
+static void look_for_swap(toon_store *store) {
+    struct care *care = &store->care;
+    toon_lock_writer(store);
+    uint64_t swaps = store->swaps;
+    toon_unlock_writer(store);
+    if (swaps == care->swaps_seen)
         return;
-    atomic_store(&store->care.look_at, extent.log + LOOK_BYTES);
-    set_brake(store, &extent, room_left(&extent, extent.live));
+    care->swaps_seen = swaps;
+    care->retry_log = 0;
+    care->retry_dead = 0;
+    care->checkpoint_at = 0;
 }
 
 static void *care_for(void *arg) {
     toon_store *store = arg;
     bool wanted;
     while (wait_for_work(store, &wanted)) {
+        look_for_swap(store);
         if (wanted || compaction_is_due(store))
             compact(store);
         if (checkpoint_is_due(store))
@@ -659,6 +701,7 @@ toon_err toon_compact(toon_store *store, toon_progress_fn *progress,
 
 void toon_compact_stop(toon_store *store) {
     struct care *care = &store->care;
+    bool batch = toon_in_own_batch(store); /* what is stopped may wait for it */
     (void)pthread_mutex_lock(&care->lock);
     if (care->wanted && !atomic_load(&care->compacting)) {
         (void)toon_fail_plain(TOON_CONFLICT, "the compaction was stopped");
@@ -671,7 +714,8 @@ void toon_compact_stop(toon_store *store) {
     uint64_t before = care->ended_count;
     if (atomic_load(&care->compacting))
         atomic_store(&care->cancel, true);
-    while (atomic_load(&care->compacting) && care->ended_count == before)
+    while (!batch && atomic_load(&care->compacting) &&
+           care->ended_count == before)
         (void)pthread_cond_wait(&care->ended, &care->lock);
     (void)pthread_mutex_unlock(&care->lock);
 }

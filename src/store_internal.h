@@ -50,8 +50,9 @@ struct care {
     _Atomic bool compacting;
 
     toon_pause pause;
-    uint64_t swaps;     /* of the store, when what goes on began */
-    uint64_t base_min;  /* the thread's own: row numbers grew by a digit */
+    uint64_t swaps;      /* of the store, when what goes on began */
+    uint64_t swaps_seen; /* the thread's own, as what follows: of what log */
+    uint64_t base_min;   /* row numbers grew by a digit */
     uint64_t retry_log; /* after a failure, not before the log is so long … */
     uint64_t retry_dead;    /* … or, on a full disk, has so much garbage */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
@@ -94,7 +95,8 @@ struct toon_store {
 
     _Atomic bool read_only;
     _Atomic toon_err failure; /* of the first write or sync that failed */
-    _Atomic uint64_t write_failures; /* groups that were undone */
+    _Atomic toon_err read_only_failure; /* that made it so; else TOON_OK */
+    _Atomic uint64_t write_failures;    /* groups that were undone */
 
     pthread_rwlock_t order_lock;
     toon_key_order *order; /* NULL: not built */

@@ -146,6 +146,8 @@ toon_err toon_clear(toon_store *store) {
     if (err == TOON_OK && store->cache != NULL)
         toon_cache_clear(store->cache);
     toon_epoch_drain(); /* gives the old log's space back now */
+    if (err == TOON_OK && store->care.runs)
+        toon_care_look(store); /* what it waits for was of the old log */
     toon_notify(store);
     return err;
 }

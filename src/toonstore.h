@@ -155,7 +155,8 @@ typedef struct toon_options {
     size_t value_size_max;    /* 0: TOON_VALUE_SIZE_LIMIT, which is the most */
     uint64_t store_size_max;  /* bytes of the log; 0: no limit */
     unsigned compact_garbage; /* percent of the log that may be dead before it
-                                 is compacted; 0: 50; 100: never by itself */
+                                 is compacted; 0: 50; 100: never by itself,
+                                 but to make room on a full disk */
     uint64_t compact_rate;    /* bytes a second that a compaction which began
                                  by itself reads at most, unless the log
                                  outgrows its space; 0: 128 MiB */
@@ -179,8 +180,8 @@ typedef struct toon_options {
  * write, too; the error's text names that one's pid.
  * TOON_CORRUPT: damage below what was durable; nothing was written.
  * TOON_VERSION: a newer or foreign file; nothing was written.
- * TOON_NOT_FOUND (with TOON_OPEN_NO_CREATE), TOON_INVALID, TOON_IO,
- * TOON_FULL, TOON_NO_MEMORY.
+ * TOON_NOT_FOUND (with TOON_OPEN_NO_CREATE or TOON_OPEN_READ_ONLY),
+ * TOON_INVALID, TOON_IO, TOON_FULL, TOON_NO_MEMORY.
  */
 TOON_API toon_err toon_open(const char *dir, const toon_options *options,
                             toon_store **out);
@@ -381,7 +382,8 @@ TOON_API void toon_batch_cancel(toon_store *store);
  * anybody before it returns TOON_OK. If it fails, all changes since begin
  * that were not written are undone (those that were and could not be synced
  * stay, as above). May be left open for a loop turn; readers and writers of
- * other threads are not held up.
+ * other threads are not held up. A batch inside of it ends first: else
+ * toon_gather_end() is TOON_INVALID, and the gathering goes on.
  */
 TOON_API void toon_gather_begin(toon_store *store);
 TOON_API toon_err toon_gather_end(toon_store *store);
@@ -534,20 +536,23 @@ typedef void toon_progress_fn(void *arg, uint64_t done, uint64_t total);
  * at most one runs at a time, in a thread of the store.
  *
  * toon_compact() begins one, or joins the one that runs, and returns when it
- * has ended; not inside a batch (TOON_INVALID). `progress` may be NULL. On
- * every error the old log is there as before:
+ * has ended; not inside a batch (TOON_INVALID). `progress` may be NULL. No
+ * error loses anything. On all but one the old log is there as before:
  * TOON_CORRUPT: a damaged record (run tst check); TOON_FULL: no room for the
  * copy; TOON_CONFLICT: toon_compact_stop() or toon_clear() ended it;
- * TOON_READ_ONLY, TOON_IO, TOON_NO_MEMORY.
+ * TOON_READ_ONLY, TOON_NO_MEMORY; TOON_IO: if the store is read-only then, it
+ * was the last sync, and the new log may have taken its place.
  */
 TOON_API toon_err toon_compact(toon_store *store, toon_progress_fn *progress,
                                void *arg);
 
 /* Begins one and returns at once. TOON_CONFLICT: one runs already. How it
- * goes and went, toon_stat() says. TOON_READ_ONLY, TOON_NO_MEMORY. */
+ * goes and went, toon_stat() says. TOON_READ_ONLY; TOON_INVALID: inside a
+ * batch. */
 TOON_API toon_err toon_compact_start(toon_store *store);
 
-/* Ends the one that runs, if any, and waits until it has gone. */
+/* Ends the one that runs, if any, and waits until it has gone (but inside a
+ * batch, which it may have to wait for). */
 TOON_API void toon_compact_stop(toon_store *store);
 
 /* Changes what toon_options said of compaction; zeros as there.
@@ -563,8 +568,8 @@ TOON_API toon_err toon_compact_tune(toon_store *store, unsigned garbage,
  * store there; on failure what was written is removed. Also of a store that
  * was opened for reading only. The bytes are copied as they are: toon_check()
  * of the copy finds damage that they had. TOON_LOCKED: a process is at work
- * in `dir`. TOON_CONFLICT: toon_copy_stop(). TOON_NOT_FOUND, TOON_FULL,
- * TOON_IO, TOON_NO_MEMORY.
+ * in `dir`. TOON_CONFLICT: toon_copy_stop(). TOON_FULL, TOON_IO,
+ * TOON_NO_MEMORY.
  */
 TOON_API toon_err toon_copy(toon_store *store, const char *dir,
                             toon_progress_fn *progress, void *arg);

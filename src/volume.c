@@ -74,13 +74,23 @@ toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
 
 /* ---------------------------------------------------------- one record */
 
+static bool carries_no_value(char type) {
+    return type == RECORD_META || type == RECORD_SAME_VALUE;
+}
+
+/* Of long ones that carry a value the head is believed: no damage of it can
+ * make the key seem to be gone, nor find its way into another record. */
+static bool may_be_trusted(const toon_record *record) {
+    return record->expires_ms == 0 && !carries_no_value(record->type);
+}
+
 static bool parse_line(const toon_volume *volume, toon_slice bytes,
                        size_t length, toon_look look, toon_record *out) {
     bool trusted = look == TOON_LOOK_META && length > LONG_RECORD;
     if (trusted && toon_record_parse_trusted(bytes, out) != RECORD_OK)
         return false;
-    if (trusted && out->expires_ms == 0)
-        return true; /* no damage can make the key seem to be gone */
+    if (trusted && may_be_trusted(out))
+        return true;
     if (length > 0)
         return toon_record_parse_line(bytes, volume->log->salt, out) ==
                RECORD_OK;
@@ -200,10 +210,6 @@ toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
     /* All 64 bits of a secret hash agree: a damaged record is this key's. */
     *out = damaged;
     return TOON_OK;
-}
-
-static bool carries_no_value(char type) {
-    return type == RECORD_META || type == RECORD_SAME_VALUE;
 }
 
 uint64_t toon_hit_value_offset(const toon_hit *hit) {

@@ -113,6 +113,10 @@ static history_state state_of(const key_values values, size_t begun) {
     return state;
 }
 
+uint64_t history_hash_of(const key_values values) {
+    return state_of(values, 0).hash;
+}
+
 size_t history_push(history *self, const key_values values, size_t begun) {
     if (self->count == self->capacity) {
         self->capacity = self->capacity * 2 + 64;
@@ -148,6 +152,10 @@ void history_durable(history *self, size_t journal, size_t state) {
     mark.journal = journal;
     mark.durable = state;
     push_mark(self, mark);
+    for (size_t i = 0; i < self->ghost_count; i++) {
+        if (self->ghosts[i].ended == HISTORY_KILLED)
+            self->ghosts[i].ended = journal;
+    }
 }
 
 /* The newest mark that holds behind so many calls. */
@@ -223,6 +231,10 @@ static void cut(history *self, size_t journal, size_t state) {
     while (self->ghost_count > 0 &&
            self->ghosts[self->ghost_count - 1].state.begun >= journal)
         self->ghost_count--;
+    for (size_t i = 0; i < self->ghost_count; i++) {
+        if (self->ghosts[i].ended > journal)
+            self->ghosts[i].ended = HISTORY_KILLED;
+    }
 }
 
 bool history_go_on(history *self, history_window window, uint64_t hash,

@@ -47,11 +47,13 @@ typedef struct history_mark {
 } history_mark;
 
 /* What a change that failed would have led to. It may be there while its call
- * had not returned, and never again. */
+ * had not returned, and never again; but if the process was killed in that
+ * call, until something is durable again. */
 typedef struct history_ghost {
     history_state state;
     size_t after; /* the newest state then */
-    size_t ended; /* length of the journal when its call returned */
+    size_t ended; /* length of the journal when its call returned, or … */
+#define HISTORY_KILLED SIZE_MAX
 } history_ghost;
 
 typedef struct history {
@@ -77,6 +79,9 @@ unsigned history_key_of(toon_slice name);
 /* Owned by the history. */
 const key_value *history_value(history *self, unsigned key, toon_slice bytes,
                                const toon_meta *meta);
+
+/* That of a state, as image_found has it. */
+uint64_t history_hash_of(const key_values values);
 
 /* Returns its number. */
 size_t history_push(history *self, const key_values values, size_t begun);

@@ -29,6 +29,7 @@ static struct {
 
     pthread_mutex_t count;
     disk_fault fault;
+    pthread_t asked_by;
     uint64_t counts[CALL_KINDS];
     uint64_t matching, struck;
 } disk = {.change = PTHREAD_MUTEX_INITIALIZER,
@@ -49,6 +50,8 @@ static bool strikes(disk_call call, disk_fault *out) {
     *out = disk.fault;
     count_call(call);
     bool matches = (out->calls & (unsigned)call) != 0 && out->at > 0;
+    if (out->mine && !pthread_equal(disk.asked_by, pthread_self()))
+        matches = false;
     disk.matching += matches;
     bool strike = matches && (disk.matching == out->at ||
                               (out->goes_on && disk.matching > out->at));
@@ -71,6 +74,7 @@ static bool refused(disk_call call, bool *lies) {
 void lying_disk_fail(const disk_fault *fault) {
     (void)pthread_mutex_lock(&disk.count);
     disk.fault = fault != NULL ? *fault : (disk_fault){0};
+    disk.asked_by = pthread_self();
     disk.matching = 0;
     disk.struck = 0;
     memset(disk.counts, 0, sizeof disk.counts);

@@ -123,6 +123,7 @@ typedef struct disk_fault {
     uint64_t at;    /* which of them, from 1; 0: none */
     bool goes_on;   /* so do all that follow */
     int error;
+    bool mine; /* only calls of the thread that asks for it count */
 } disk_fault;
 
 /* Counting starts anew. NULL: a good disk. */

@@ -109,7 +109,8 @@ static void a_journal_can_be_cut_and_recorded_on(void **state) {
 static void the_call_that_was_chosen_fails_and_no_other(void **state) {
     (void)state;
     toon_file file = open_file("a", O_RDWR | O_CREAT);
-    disk_fault fault = {FAULT_FAILS, CALL_WRITE | CALL_SYNC, 3, false, EIO};
+    disk_fault fault = {FAULT_FAILS, CALL_WRITE | CALL_SYNC, 3, false, EIO,
+                        false};
     lying_disk_fail(&fault);
     assert_int_equal(toon_file_write(&file, "1", 1, 0), TOON_OK);
     assert_int_equal(toon_file_sync(&file), TOON_OK);
@@ -130,15 +131,15 @@ static void torn_short_and_interrupted_writes(void **state) {
     (void)state;
     uint64_t size;
     toon_file file = open_file("a", O_RDWR | O_CREAT);
-    disk_fault fault = {FAULT_IS_TORN, CALL_WRITE, 1, false, ENOSPC};
+    disk_fault fault = {FAULT_IS_TORN, CALL_WRITE, 1, false, ENOSPC, false};
     lying_disk_fail(&fault);
     assert_int_equal(toon_file_write(&file, "123456", 6, 0), TOON_FULL);
     assert_int_equal(toon_file_size(&file, &size), TOON_OK);
     assert_int_equal(size, 3);
-    fault = (disk_fault){FAULT_IS_SHORT, CALL_WRITE, 1, false, 0};
+    fault = (disk_fault){FAULT_IS_SHORT, CALL_WRITE, 1, false, 0, false};
     lying_disk_fail(&fault);
     assert_int_equal(toon_file_write(&file, "abcdef", 6, 0), TOON_OK);
-    fault = (disk_fault){FAULT_FAILS, CALL_WRITE, 1, false, EINTR};
+    fault = (disk_fault){FAULT_FAILS, CALL_WRITE, 1, false, EINTR, false};
     lying_disk_fail(&fault);
     assert_int_equal(toon_file_write(&file, "gh", 2, 6), TOON_OK);
     assert_int_equal(toon_file_size(&file, &size), TOON_OK);
@@ -150,7 +151,7 @@ static void lies_are_told_as_done_and_put_down_as_lies(void **state) {
     (void)state;
     uint64_t size;
     toon_file file = open_file("a", O_RDWR | O_CREAT);
-    disk_fault fault = {FAULT_LIES, CALL_SYNC, 1, false, 0};
+    disk_fault fault = {FAULT_LIES, CALL_SYNC, 1, false, 0, false};
     lying_disk_fail(&fault);
     assert_int_equal(toon_file_sync(&file), TOON_OK);
     assert_true(journal.ops[journal.count - 1].lied);

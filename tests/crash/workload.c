@@ -5,6 +5,7 @@
  */
 #include "workload.h"
 
+#include "image_check.h"
 #include "lying_disk.h"
 #include "meeting.h"
 #include "store_internal.h"
@@ -392,13 +393,7 @@ static void disturb(workload *self) {
     lying_disk_fail(&fault);
 }
 
-/* The hostile build compacts all the time, and that writes what is gathered:
- * then the first of more changes could fail alone. */
-#ifdef TOON_HOSTILE
-enum { FAILING_MAX = 1 };
-#else
 enum { FAILING_MAX = 5 };
-#endif
 
 /* Sets to be written together; after[i]: what the first i + 1 lead to. *count:
  * how many were tried, for one that has to write may be refused. */
@@ -424,7 +419,17 @@ static toon_err gather_sets(workload *self, size_t *count, key_values *after) {
     return err == TOON_OK ? ended : err;
 }
 
-/* A write is torn by a failing or full disk: nothing has changed. */
+/* The first ones may have been written by the background before. */
+static size_t count_kept(const workload *self, key_values *after,
+                         size_t count) {
+    image_found found;
+    image_look(self->store, self->history, &found);
+    while (count > 0 && history_hash_of(after[count - 1]) != found.hash)
+        count--;
+    return count;
+}
+
+/* A write is torn by a failing or full disk: what it was of has not changed. */
 static void fail_to_write(workload *self) {
     key_values after[FAILING_MAX];
     size_t begun = lying_disk_length();
@@ -433,7 +438,8 @@ static void fail_to_write(workload *self) {
     disk_fault fault = {.kind = FAULT_IS_TORN,
                         .calls = CALL_WRITE,
                         .at = 1,
-                        .error = full ? ENOSPC : EIO};
+                        .error = full ? ENOSPC : EIO,
+                        .mine = true};
     lying_disk_fail(&fault);
     toon_err err = gather_sets(self, &count, after);
     toon_err wanted = full ? TOON_FULL : TOON_IO;
@@ -441,18 +447,18 @@ static void fail_to_write(workload *self) {
         wanted = TOON_OK;
     lying_disk_fail(NULL);
     bool written = happened(self, "a write that fails", err, wanted);
-    for (size_t i = 0; i < count; i++) {
-        if (written)
-            (void)history_push(self->history, after[i], begun);
-        else
-            history_push_ghost(self->history, after[i], begun,
-                               lying_disk_length());
-    }
-    self->failed = self->failed || !written;
-    if (!written)
-        return;
-    memcpy(self->now, after[count - 1], sizeof self->now);
-    promise(self, history_newest(self->history));
+    size_t ended = lying_disk_length();
+    size_t kept = written ? count : count_kept(self, after, count);
+    for (size_t i = 0; i < kept; i++)
+        (void)history_push(self->history, after[i], begun);
+    for (size_t i = kept; i < count; i++)
+        history_push_ghost(self->history, after[i], begun, ended);
+    if (kept > 0)
+        memcpy(self->now, after[kept - 1], sizeof self->now);
+    if (written)
+        promise(self, history_newest(self->history));
+    else
+        self->failed = true;
 }
 
 /* -------------------------------------------------------------- compaction */

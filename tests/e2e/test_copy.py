@@ -384,6 +384,23 @@ class Backups(CopyTest):
                 self.save(client)
             self.assertEqual(len(self.backups()), 5)
 
+    def test_a_backup_that_is_served_is_not_removed(self):
+        server = self.server()
+        with server.client() as client:
+            client.set("k", "old")
+            path = self.save(client)
+            other = self.server(data=path)
+            with other.client() as changed:
+                changed.set("important", "yes")
+                for _ in range(2):
+                    self.save(client)
+                other.stop()
+            names = [name for name in self.backups() if name.endswith("Z")]
+            self.assertEqual(len(names), 2)
+            self.assertIn(os.path.basename(path), names)
+        with self.server(data=path).client() as changed:
+            self.assertEqual(changed.get("important"), b"yes")
+
     def test_backups_go_where_the_configuration_says(self):
         server = self.server(args=["--backup-dir", self.path("elsewhere")])
         with server.client() as client:

@@ -18,6 +18,7 @@ static struct {
     size_t write_at_most; /* bytes a call takes; then write_errno, if set */
     int truncate_errno;
     int sync_errno;
+    int syncs_before; /* so many of files are fine first */
     int dir_sync_errno;
     int read_errno;
     bool map_fails; /* mappings show zeros, as where a disk fails */
@@ -80,8 +81,10 @@ static int faulty_sync(int fd) {
         return -1;
     }
     faulty.syncs++;
+    if (faulty.sync_errno == 0 || faulty.syncs_before-- > 0)
+        return fdatasync(fd);
     errno = faulty.sync_errno;
-    return faulty.sync_errno != 0 ? -1 : fdatasync(fd);
+    return -1;
 }
 
 static int faulty_truncate(int fd, off_t size) {

@@ -119,6 +119,42 @@ static void what_is_renamed_meanwhile_keeps_its_value(void **state) {
     assert_sound(self);
 }
 
+enum { MANY = 3000 }; /* the slots are copied in several pauses */
+
+static void rename_many(struct fixture *self, const char *from,
+                        const char *to) {
+    for (int i = 0; i < MANY; i++) {
+        char old[32], fresh[32];
+        (void)snprintf(old, sizeof old, "%s%d", from, i);
+        (void)snprintf(fresh, sizeof fresh, "%s%d", to, i);
+        assert_ok(toon_rename(self->store, toon_str(old), toon_str(fresh), 0));
+    }
+}
+
+static void rename_all(struct fixture *self) {
+    rename_many(self, "key", "renamed");
+}
+
+/* A pass over the slots meets such a key under neither of its names, if it
+ * went from behind the pass to before it. */
+static void what_is_renamed_past_a_checkpoint_keeps_its_row(void **state) {
+    struct fixture *self = *state;
+    unsigned pause = 1;
+    bool met;
+    for (int i = 0; i < MANY; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "key%d", i);
+        put(self, key, "value");
+    }
+    do {
+        met = checkpoint_at(self, pause++, rename_all);
+        assert_sound(self);
+        if (met)
+            rename_many(self, "renamed", "key");
+    } while (met);
+    assert_true(pause > 4);
+}
+
 static void delete_a(struct fixture *self) {
     assert_ok(toon_delete(self->store, toon_str("a"), 0, NULL));
 }
@@ -168,6 +204,7 @@ int main(void) {
         TEST(a_key_that_changes_meanwhile_outlives_a_power_cut),
         TEST(what_grows_meanwhile_keeps_what_it_builds_on),
         TEST(what_is_renamed_meanwhile_keeps_its_value),
+        TEST(what_is_renamed_past_a_checkpoint_keeps_its_row),
         TEST(what_is_deleted_meanwhile_stays_deleted),
         TEST(a_change_in_any_pause_is_told_of),
     };

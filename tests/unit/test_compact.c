@@ -271,6 +271,27 @@ static void clearing_ends_a_compaction(void **state) {
     assert_sound(self, 1);
 }
 
+/* What it waited for was a length of the log that has gone. */
+static void after_a_clear_garbage_counts_anew(void **state) {
+    struct fixture *self = *state;
+    static char value[1 << 20];
+    memset(value, 'v', sizeof value);
+    for (int i = 0; i < 160; i++) {
+        char key[24];
+        key_name(key, (unsigned)i);
+        assert_ok(toon_set(self->store, toon_str(key),
+                           toon_bytes(value, sizeof value), NULL));
+    }
+    assert_ok(toon_clear(self->store));
+    uint64_t before = stats_of(self).compactions;
+    for (int i = 0; i < 150 && stats_of(self).compactions == before; i++)
+        assert_ok(toon_set(self->store, toon_str("k"),
+                           toon_bytes(value, sizeof value), NULL));
+    for (int i = 0; i < 1000 && stats_of(self).compactions == before; i++)
+        (void)usleep(10000);
+    assert_true(stats_of(self).compactions > before);
+}
+
 static bool count_key(void *arg, toon_slice key, const toon_key_stat *stat) {
     (void)key;
     (void)stat;
@@ -512,6 +533,7 @@ int main(void) {
         WITH(fixture, what_is_written_meanwhile_is_there),
         WITH(fixture, what_is_undone_meanwhile_was_never_there),
         WITH(fixture, clearing_ends_a_compaction),
+        WITH(fixture, after_a_clear_garbage_counts_anew),
         WITH(fixture, a_scan_sees_every_key_while_logs_are_swapped),
         WITH(fixture, watchers_hear_that_versions_moved),
         WITH(faulty, the_old_log_stays_when_the_copy_fails),

@@ -248,6 +248,54 @@ static void a_cut_that_fails_makes_the_store_read_only(void **state) {
     assert_value(self, "k", "v");
 }
 
+/* After a sync that succeeded, and before the next one is believed. */
+static void a_mark_that_can_neither_be_written_nor_cut_is_told(void **state) {
+    struct fixture *self = *state;
+    toon_stats stats;
+    put(self, "k", "v");
+    faulty.write_errno = EIO;
+    faulty.sync_errno = EIO;
+    faulty.syncs_before = 1;
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    memset(&faulty, 0, sizeof faulty);
+    toon_stat(self->store, &stats);
+    assert_true(stats.read_only);
+    assert_int_equal(set(self, "k", "w"), TOON_READ_ONLY);
+    assert_int_equal(close_and_reopen(self), TOON_IO);
+    assert_value(self, "k", "v");
+}
+
+static void a_mark_that_cannot_be_written_does_no_harm(void **state) {
+    struct fixture *self = *state;
+    put(self, "k", "v");
+    faulty.write_errno = ENOSPC;
+    assert_ok(toon_sync(self->store));
+    faulty.write_errno = 0;
+    put(self, "k", "w");
+    assert_ok(close_and_reopen(self));
+    assert_value(self, "k", "w");
+}
+
+static void
+the_reason_for_reading_only_is_the_failure_that_made_it(void **state) {
+    struct fixture *self = *state;
+    toon_stats stats;
+    put(self, "k", "v");
+    faulty.write_errno = ENOSPC; /* undone: nothing has happened */
+    assert_int_equal(set(self, "k", "w"), TOON_FULL);
+    memset(&faulty, 0, sizeof faulty);
+    put(self, "k", "w");
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.failure, TOON_OK);
+    faulty.sync_errno = EIO;
+    assert_int_equal(toon_sync(self->store), TOON_IO);
+    faulty.sync_errno = 0;
+    toon_stat(self->store, &stats);
+    assert_int_equal(stats.failure, TOON_IO);
+    assert_int_equal(set(self, "k", "x"), TOON_READ_ONLY);
+    assert_null(strstr(toon_last_error()->text, "no space"));
+}
+
 static void a_clear_that_cannot_rename_clears_nothing(void **state) {
     struct fixture *self = *state;
     put(self, "k", "v");
@@ -378,6 +426,9 @@ int main(void) {
         FAULT_TEST(under_always_a_failed_sync_is_the_changes_error),
         FAULT_TEST(under_always_what_could_not_be_synced_stays_visible),
         FAULT_TEST(a_cut_that_fails_makes_the_store_read_only),
+        FAULT_TEST(a_mark_that_can_neither_be_written_nor_cut_is_told),
+        FAULT_TEST(a_mark_that_cannot_be_written_does_no_harm),
+        FAULT_TEST(the_reason_for_reading_only_is_the_failure_that_made_it),
         FAULT_TEST(a_clear_that_cannot_rename_clears_nothing),
         FAULT_TEST(a_clear_whose_rename_may_not_last_ends_in_read_only),
         FAULT_TEST(a_gathering_hears_of_a_sync_that_failed),

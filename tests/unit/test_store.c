@@ -459,6 +459,21 @@ static void a_batch_is_all_or_nothing(void **state) {
     assert_int_equal(toon_batch_commit(self->store), TOON_INVALID);
 }
 
+/* All that would wait for the writer lock, which the batch has. */
+static void a_batch_does_not_wait_for_itself(void **state) {
+    struct fixture *self = *state;
+    toon_gather_begin(self->store);
+    assert_ok(toon_batch_begin(self->store));
+    put(self, "a", "new");
+    assert_ok(toon_reserve(self->store, 1000));
+    toon_compact_stop(self->store);
+    assert_int_equal(toon_compact_start(self->store), TOON_INVALID);
+    assert_int_equal(toon_gather_end(self->store), TOON_INVALID);
+    assert_ok(toon_batch_commit(self->store));
+    assert_ok(toon_gather_end(self->store));
+    assert_value(self, "a", "new");
+}
+
 static void a_cancelled_batch_leaves_no_trace_in_the_log(void **state) {
     struct fixture *self = *state;
     size_t before, after;
@@ -1082,6 +1097,7 @@ int main(void) {
         STORE_TEST(exchange_swaps_and_appends_go_on),
         STORE_TEST(rows_are_numbered_and_never_used_twice),
         STORE_TEST(a_batch_is_all_or_nothing),
+        STORE_TEST(a_batch_does_not_wait_for_itself),
         STORE_TEST(a_cancelled_batch_leaves_no_trace_in_the_log),
         STORE_TEST(gathered_changes_are_visible_and_written_at_the_end),
         STORE_TEST(watchers_hear_changes_in_order_and_once_written),
