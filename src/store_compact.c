@@ -216,10 +216,10 @@ static toon_err write_checkpoint(toon_store *store, const toon_pause *pause) {
     err = toon_checkpoint(&store->dir, volume, &point, pause);
     if (err != TOON_OK)
         return err;
-    (void)atomic_fetch_add(&store->care.checkpoints, 1);
     if (!toon_pause_begin(pause)) /* it tells of a log that has gone */
         return TOON_CONFLICT;
     atomic_store(&store->care.indexed, point.covered);
+    (void)atomic_fetch_add(&store->care.checkpoints, 1);
     toon_pause_end(pause);
     return TOON_OK;
 }
