@@ -123,6 +123,101 @@ static void a_row_number_is_never_used_twice(void **state) {
     assert_sound(self, 0);
 }
 
+enum { LARGE = 700 << 10 }; /* of two, the copy is written at once */
+
+/* A disk on which rows come and go once while a log is compacted: when its
+ * copy is made; or when what was written since its beginning is copied. */
+static struct {
+    toon_store *store;
+    const char *large;
+    bool late;
+    bool done;
+    int fd;        /* of the copy */
+    int writes;    /* of it */
+    uint64_t last; /* row number that was given then */
+} passing;
+
+static void *set_large(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 2; i++)
+        assert_ok(toon_set(passing.store, toon_str(i == 0 ? "x" : "y"),
+                           toon_bytes(passing.large, LARGE), NULL));
+    return NULL;
+}
+
+static void *add_and_delete(void *arg) {
+    char key[24];
+    (void)arg;
+    for (int i = 0; i < 9; i++) {
+        assert_ok(toon_add(passing.store, toon_str("row"), &passing.last));
+        (void)snprintf(key, sizeof key, "%llu",
+                       (unsigned long long)passing.last);
+        assert_ok(toon_delete(passing.store, toon_str(key), 0, NULL));
+    }
+    return NULL;
+}
+
+/* In a thread of its own, as others do it. */
+static void do_beside(void *(*fn)(void *)) {
+    pthread_t thread;
+    passing.done = passing.done || fn == add_and_delete;
+    assert_int_equal(pthread_create(&thread, NULL, fn, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static int passing_open(int dir_fd, const char *name, int flags, mode_t mode) {
+    int fd = toon_io_system.open_at(dir_fd, name, flags, mode);
+    if (strcmp(name, TOON_COMPACT_NAME) != 0)
+        return fd;
+    passing.fd = fd;
+    if (passing.store != NULL && !passing.done && !passing.late)
+        do_beside(add_and_delete);
+    return fd;
+}
+
+static ssize_t passing_pwrite(int fd, const void *bytes, size_t size,
+                              off_t offset) {
+    if (passing.store != NULL && !passing.done && passing.late &&
+        fd == passing.fd && offset > 0)
+        do_beside(passing.writes++ == 0 ? set_large : add_and_delete);
+    return toon_io_system.pwrite(fd, bytes, size, offset);
+}
+
+/* None of those rows is in the new log, which has few of its own. */
+static void rows_that_pass_meanwhile_keep_their_numbers(void **state) {
+    struct fixture *self = *state;
+    static toon_io passing_io;
+    char *value = malloc(LARGE);
+    uint64_t row;
+    assert_non_null(value);
+    memset(value, 'v', LARGE);
+    passing_io = toon_io_system;
+    passing_io.open_at = passing_open;
+    passing_io.pwrite = passing_pwrite;
+    for (int round = 0; round < 2; round++) {
+        close_store(self);
+        remove_files(self->dir);
+        memset(&passing, 0, sizeof passing);
+        assert_ok(
+            toon_open_on(&passing_io, self->dir, &self->options, &self->store));
+        for (int i = 0; i < 3; i++)
+            assert_ok(toon_add(self->store, toon_bytes(value, LARGE), &row));
+        for (int i = 0; i < 30; i++) /* then no number grows by a digit */
+            put(self, "k", "dead");
+        passing.late = round == 1;
+        passing.large = value;
+        passing.store = self->store;
+        assert_ok(toon_compact(self->store, NULL, NULL));
+        assert_true(passing.done);
+        assert_ok(toon_add(self->store, toon_str("new"), &row));
+        assert_true(row > passing.last);
+        reopen(self);
+        assert_ok(toon_add(self->store, toon_str("newer"), &row));
+        assert_true(row > passing.last + 1);
+    }
+    free(value);
+}
+
 static void the_expired_go_in_the_new_log_too(void **state) {
     struct fixture *self = *state;
     toon_set_options options = {.expires_ms = toon_now_ms() + 300};
@@ -529,6 +624,7 @@ int main(void) {
         WITH(fixture, one_whole_record_a_key_is_left),
         WITH(fixture, an_empty_store_can_be_compacted),
         WITH(fixture, a_row_number_is_never_used_twice),
+        WITH(fixture, rows_that_pass_meanwhile_keep_their_numbers),
         WITH(fixture, the_expired_go_in_the_new_log_too),
         WITH(fixture, what_is_written_meanwhile_is_there),
         WITH(fixture, what_is_undone_meanwhile_was_never_there),
