@@ -366,6 +366,66 @@ static void what_a_mark_cuts_off_is_no_batch(void **state) {
     free(log);
 }
 
+/* A log with lines that are valid, each by itself. */
+struct forged {
+    toon_buf bytes; /* owned */
+    uint32_t salt;
+};
+
+static struct forged forge_log(struct fixture *self) {
+    struct forged forged = {{0}, 0};
+    size_t size;
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    char *log = slurp(self, "db.toon", &size);
+    toon_buf_append(&forged.bytes, log, size);
+    forged.salt = salt_of(log);
+    free(log);
+    return forged;
+}
+
+/* Where it begins. */
+static uint64_t add_record(struct forged *forged, char type, const char *key,
+                           const char *value, uint64_t ref) {
+    uint64_t at = forged->bytes.size;
+    toon_record_draft draft = {.type = type,
+                               .key = toon_str(key),
+                               .value = toon_str(value),
+                               .ref = ref,
+                               .written_ms = 1};
+    (void)toon_record_encode(&forged->bytes, &draft, forged->salt);
+    return at;
+}
+
+/* What goes on behind an earlier piece says the later ones again; if it says
+ * something else, it lies where it was not written. */
+static void a_piece_that_says_others_again_says_the_same(void **state) {
+    struct fixture *self = *state;
+    static const char *const pieces[] = {"one, two", "two"};
+    for (int wrong = 0; wrong < 2; wrong++) {
+        toon_check_report report;
+        if (self->store == NULL)
+            reopen(self);
+        assert_ok(toon_clear(self->store));
+        struct forged forged = forge_log(self);
+        uint64_t base = add_record(&forged, RECORD_STRING, "k", "zero, ", 0);
+        (void)add_record(&forged, RECORD_APPENDED, "k", "one, ", base);
+        (void)add_record(&forged, RECORD_APPENDED, "k", pieces[wrong], base);
+        spill(self, "db.toon", forged.bytes.data, forged.bytes.size);
+        assert_int_equal(toon_check(self->dir, NULL, NULL, NULL, &report),
+                         wrong ? TOON_CORRUPT : TOON_OK);
+        if (wrong) {
+            struct repair repair;
+            repair_store(self, &repair);
+            assert_told(&repair, "left out: a record that builds on");
+        }
+        reopen(self);
+        assert_value(self, "k", wrong ? "zero, one, " : "zero, one, two");
+        close_store(self);
+        toon_buf_free(&forged.bytes);
+    }
+}
+
 static void set_expiry(struct fixture *self, const char *key) {
     toon_meta meta = {.expires_ms = 4102444800000};
     assert_ok(
@@ -1379,6 +1439,7 @@ int main(void) {
         STORE_TEST(a_batch_that_lacks_a_record_is_left_out_whole),
         STORE_TEST(no_half_of_a_batch_comes_back_behind_zeros),
         STORE_TEST(what_a_mark_cuts_off_is_no_batch),
+        STORE_TEST(a_piece_that_says_others_again_says_the_same),
         STORE_TEST(a_value_that_had_gone_is_not_taken_over),
         STORE_TEST(a_value_on_a_damaged_record_is_lost),
         STORE_TEST(the_line_behind_a_damaged_newline_is_kept),
