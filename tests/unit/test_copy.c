@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "dir_lock.h"
 #include "fixture.h"
+#include "index_file.h"
 #include "lying_disk.h"
 #include "store_internal.h"
 
@@ -441,6 +442,47 @@ static void a_copy_is_durable_before_it_has_its_name(void **state) {
     lying_disk_reset();
 }
 
+/* A disk on which, when the index is looked for, a key is set and the index
+ * saved anew. */
+static struct fixture *saving;
+
+static int open_saved_anew(int dir_fd, const char *name, int flags,
+                           mode_t mode) {
+    static const toon_pause nobody_writes = {0};
+    struct fixture *self = saving;
+    if (self != NULL && strcmp(name, TOON_INDEX_NAME) == 0) {
+        toon_dir dir;
+        saving = NULL;
+        put(self, "late", "1");
+        assert_ok(toon_sync(self->store));
+        const toon_volume *volume = atomic_load(&self->store->volume);
+        toon_point point = toon_point_of(volume);
+        assert_ok(toon_dir_open(&toon_io_system, self->dir, false, &dir));
+        assert_ok(toon_checkpoint(&dir, volume, &point, &nobody_writes));
+        toon_dir_close(&dir);
+    }
+    return toon_io_system.open_at(dir_fd, name, flags, mode);
+}
+
+static void a_copys_index_covers_no_more_than_its_log(void **state) {
+    struct fixture *self = *state;
+    struct fixture other;
+    toon_check_report report;
+    static toon_io io; /* the store has it to its end */
+    io = toon_io_system;
+    io.open_at = open_saved_anew;
+    fill(self, 50);
+    open_on(self, &io);
+    saving = self;
+    assert_ok(copy(self));
+    assert_null(saving);
+    open_copy(&other);
+    assert_value(&other, "late", "1");
+    close_store(&other);
+    assert_ok(toon_check(copy_dir, NULL, NULL, NULL, &report));
+    assert_true(report.index_usable);
+}
+
 static int source_syncs;
 static struct stat source_log;
 
@@ -629,6 +671,7 @@ int main(void) {
         COPY_TEST(what_has_gathered_is_copied_and_a_batch_that_goes_on_is_not),
         COPY_TEST(a_fitting_index_comes_along),
         COPY_TEST(an_index_of_another_log_stays_behind),
+        COPY_TEST(a_copys_index_covers_no_more_than_its_log),
         COPY_TEST(a_snapshot_of_another_writers_store_can_be_copied),
         COPY_TEST(a_snapshot_makes_an_index_of_its_own),
         COPY_TEST(where_a_store_is_none_is_copied_to),
