@@ -243,15 +243,19 @@ static void a_copy_may_lie_inside_its_source(void **state) {
 static void a_directory_without_a_store_is_used_as_it_is(void **state) {
     struct fixture *self = *state;
     struct fixture other;
+    toon_check_report report;
+    static const char longer[5000] = "left by a crash";
     assert_int_equal(mkdir(copy_dir, 0777), 0);
     (void)snprintf(other.dir, sizeof other.dir, "%s", copy_dir);
     spill(&other, "README", "mine", 4);
-    spill(&other, "db.toon.new", "left by a crash", 15);
+    spill(&other, "db.toon.new", longer, sizeof longer);
     spill(&other, "db.toon.idx", "left by a crash", 15);
     put(self, "a", "1");
     assert_ok(copy(self));
     assert_true(copy_has("README"));
     assert_false(copy_has("db.toon.new"));
+    assert_ok(toon_check(copy_dir, NULL, NULL, NULL, &report));
+    assert_int_equal(report.torn_bytes, 0);
     open_copy(&other);
     assert_value(&other, "a", "1");
     close_store(&other);
