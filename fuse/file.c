@@ -303,6 +303,10 @@ static int open_existing(struct mount *m, node *n, int flags) {
 }
 
 int file_open_locked(struct mount *m, node *n, int flags) {
+    if (n->content != NULL && n->content->lost) {
+        notices_replace(m, n);
+        return ESTALE;
+    }
     inodes_lock(&m->inodes);
     bool detached = n->detached;
     bool gone = n->unlinked && n->content == NULL;

@@ -36,7 +36,11 @@ int file_look_locked(struct mount *m, node *n, file_facts *out);
 /* A content with no handle, for a file that is not in the store yet. */
 int file_create_locked(struct mount *m, node *n, mode_t mode);
 
-/* One more handle. ESTALE: the name leads to another node by now. */
+/*
+ * One more handle. ESTALE: the name leads to another node by now. So too after
+ * a close that was told its content is lost: the program may write it once
+ * more before the kernel lets go of the file, and not on top of it.
+ */
 int file_open_locked(struct mount *m, node *n, int flags);
 
 /* One handle less. The last one commits; what cannot be committed is lost

@@ -15,9 +15,11 @@
 #include "lookup.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* What is queued beyond that is told as "everything". */
 #define QUEUE_MAX ((size_t)65536)
+#define RETRY_US  10000
 
 /* ------------------------------------------------------------------- queue */
 
@@ -350,6 +352,7 @@ static void tell(struct mount *m, const notice *what) {
 struct everything {
     notice *first;
     const node *root;
+    bool missed; /* there was no memory for some */
 };
 
 static void list_node(void *arg, node *n) {
@@ -361,23 +364,37 @@ static void list_node(void *arg, node *n) {
     }
     notice *new = notice_new(is_file ? TELL_NAME | TELL_ATTR : TELL_GONE, n,
                              node_key_locked(n));
-    if (new != NULL) {
-        new->next = list->first;
-        list->first = new;
+    if (new == NULL) {
+        list->missed = true;
+        return;
     }
+    new->next = list->first;
+    list->first = new;
 }
 
+static bool is_stopping(notices *q) {
+    pthread_mutex_lock(&q->lock);
+    bool stop = q->stop;
+    pthread_mutex_unlock(&q->lock);
+    return stop;
+}
+
+/* What the kernel is not told it would believe for a day: where there is no
+ * memory to list it all, the list is made again. */
 static void tell_all(struct mount *m) {
-    struct everything list = {NULL, m->root};
-    inodes_lock(&m->inodes);
-    inodes_each_locked(&m->inodes, list_node, &list);
-    inodes_unlock(&m->inodes);
-    while (list.first != NULL) {
-        notice *what = list.first;
-        list.first = what->next;
-        tell(m, what);
-        free(what);
-    }
+    struct everything list;
+    do {
+        list = (struct everything){.root = m->root};
+        inodes_lock(&m->inodes);
+        inodes_each_locked(&m->inodes, list_node, &list);
+        inodes_unlock(&m->inodes);
+        while (list.first != NULL) {
+            notice *what = list.first;
+            list.first = what->next;
+            tell(m, what);
+            free(what);
+        }
+    } while (list.missed && !is_stopping(&m->notices) && usleep(RETRY_US) == 0);
     tell_dir_attr(m, m->prefix);
 }
 

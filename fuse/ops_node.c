@@ -132,7 +132,6 @@ static int set_dir_meta(struct mount *m, node *n, unsigned fields,
     return errno_of(ops->batch_commit(m->store.store));
 }
 
-/* With the file's lock. What is not committed yet keeps it until then. */
 /* 0, or what to answer for a node that is not what its name leads to. */
 static int gone_status(struct mount *m, const node *n) {
     inodes_lock(&m->inodes);
@@ -141,6 +140,7 @@ static int gone_status(struct mount *m, const node *n) {
     return error;
 }
 
+/* With the file's lock. What is not committed yet keeps it until then. */
 static int set_file_meta_locked(struct mount *m, node *n, unsigned fields,
                                 const toon_meta *meta) {
     content *c = n->content;
@@ -153,7 +153,7 @@ static int set_file_meta_locked(struct mount *m, node *n, unsigned fields,
         c->mode_set = c->dirty || c->pending;
     }
     ticks_keep(&m->ticks, n->hash);
-    if (c != NULL && (c->dirty || c->pending)) {
+    if (c != NULL && (c->dirty || c->pending) && !c->lost) {
         return 0;
     }
     /* What has its name now is another file, which is left alone. */

@@ -16,6 +16,10 @@ AT_FDCWD = -100
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 LARGE = 400 if harness.SMALL else 20000  # of 16 bytes
 LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.mmap.restype = ctypes.c_void_p
+LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + 3 * [ctypes.c_int] + [ctypes.c_long]
+LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 def write(path, data, flags=os.O_TRUNC):
@@ -112,6 +116,28 @@ def append(root):
 @once
 def append_to_large(root):
     write(at(root, "large"), b"the end", os.O_APPEND)
+
+
+@once
+def append_what_was_refused(root):
+    """A program that is told by close(2) that nothing was kept writes it once
+    more. A mapping keeps the kernel from letting go of the file before."""
+    fd = os.open(at(root, "file"), os.O_RDWR | os.O_APPEND)
+    pages = None
+    try:
+        os.write(fd, b"told\n")
+        pages = LIBC.mmap(None, 1, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+        if pages == MAP_FAILED:
+            pages = None
+            raise OSError(ctypes.get_errno(), "mmap")
+    finally:
+        try:
+            os.close(fd)
+        except OSError:
+            write(at(root, "file"), b"told\n", os.O_APPEND)
+        finally:
+            if pages:
+                LIBC.munmap(pages, 1)
 
 
 @twice
