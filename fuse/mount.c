@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -244,6 +245,21 @@ static bool start_threads(struct mount *m) {
     return m->threads != NULL;
 }
 
+/* They take no signal that is sent to the process: the program's own threads
+ * do. A thread's own faults stay with it. */
+static bool start_all_threads(struct mount *m) {
+    static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT};
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        (void)sigdelset(&all, own[i]);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = notices_start(m) && start_threads(m);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 static void stop_threads(struct mount *m) {
     for (unsigned i = 0; i < m->thread_count; i++) {
         (void)pthread_cancel(m->threads[i]);
@@ -353,7 +369,7 @@ mount *mount_start(toon_store *store, const char *mountpoint,
         mount_free(m);
         return NULL;
     }
-    if (!notices_start(m) || !start_threads(m)) {
+    if (!start_all_threads(m)) {
         fail(error, error_size, "%s: cannot start threads", mountpoint);
     } else if (serves(m, error, error_size)) {
         return m;

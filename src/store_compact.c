@@ -15,6 +15,7 @@
 #include "epoch.h"
 #include "error.h"
 #include "store_internal.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <time.h>
@@ -608,7 +609,7 @@ void toon_care_free(toon_store *store) {
 toon_err toon_care_start(toon_store *store) {
     struct care *care = &store->care;
     care->look = true;
-    int result = pthread_create(&care->thread, NULL, care_for, store);
+    int result = toon_thread_start(&care->thread, care_for, store);
     if (result != 0) {
         toon_where where = {NULL, -1, result};
         return toon_fail(TOON_NO_MEMORY, where, "cannot start a thread");

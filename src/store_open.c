@@ -9,6 +9,7 @@
 #include "error.h"
 #include "recover.h"
 #include "store_internal.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -74,7 +75,7 @@ static void *keep(void *arg) {
 }
 
 static toon_err start_keeper(toon_store *store) {
-    int result = pthread_create(&store->keeper, NULL, keep, store);
+    int result = toon_thread_start(&store->keeper, keep, store);
     if (result != 0) {
         toon_where where = {NULL, -1, result};
         return toon_fail(TOON_NO_MEMORY, where, "cannot start a thread");
