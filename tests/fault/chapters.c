@@ -363,12 +363,47 @@ static void copying(life *l) {
     life_copy(l);
 }
 
+/* Of a store that others may write. */
+static void copying_a_snapshot(life *l) {
+    life_open_quietly(l);
+    fill(l);
+    life_close(l);
+    l->options.flags = TOON_OPEN_READ_ONLY;
+    life_open_quietly(l);
+    life_copy(l);
+    life_close(l);
+    l->options.flags = 0;
+}
+
+static void repairing(life *l) {
+    l->quiet = true;
+    life_open(l);
+    life_put(l, "victim", "what a disk forgets");
+    fill(l);
+    life_close(l);
+    life_damage(l, "what a disk forgets");
+    l->quiet = false;
+    life_check_damaged(l);
+    life_repair(l, "victim");
+    life_repair(l, "victim"); /* sound: nothing to be done */
+    life_open(l);
+    life_put(l, "after", "a repair");
+}
+
 const chapter chapters[] = {
-    {"values", values},          {"options", options_and_times},
-    {"appends", appends},        {"renames", renames},
-    {"groups", groups},          {"always", under_always},
-    {"uncached", without_cache}, {"lru", with_lru},
-    {"openings", openings},      {"clearing", clearing},
-    {"compacting", compacting},  {"copying", copying},
+    {"values", values},
+    {"options", options_and_times},
+    {"appends", appends},
+    {"renames", renames},
+    {"groups", groups},
+    {"always", under_always},
+    {"uncached", without_cache},
+    {"lru", with_lru},
+    {"openings", openings},
+    {"clearing", clearing},
+    {"compacting", compacting},
+    {"copying", copying},
+    {"snapshot", copying_a_snapshot},
+    {"repairing", repairing},
 };
 const size_t chapters_count = sizeof chapters / sizeof chapters[0];

@@ -177,6 +177,7 @@ static _Atomic bool came_here; /* in this public call */
 static _Atomic call failed;
 static _Atomic what_follows following;
 static _Atomic bool cut_refused;
+static _Atomic uint64_t firsts[CALLS]; /* the number of its first; 0: none */
 
 void fault_arm(fault_plan new_plan) {
     plan = new_plan;
@@ -185,6 +186,16 @@ void fault_arm(fault_plan new_plan) {
     cut_refused = false;
     for (int i = 0; i <= FAULT_CALL; i++)
         counts[i] = 0;
+    for (int i = 0; i < CALLS; i++)
+        firsts[i] = 0;
+}
+
+bool fault_was_first(fault_kind kind, uint64_t at) {
+    for (int i = 0; i < CALLS; i++) {
+        if (firsts[i] == at && (i == CALL_MEMORY) == (kind == FAULT_MEMORY))
+            return true;
+    }
+    return false;
 }
 
 void fault_enter(void) {
@@ -294,8 +305,12 @@ static const way *next(call this_call) {
     if (!inside)
         return &fine;
     const way *how = inherited(this_call);
-    if (how != &fine || plan.kind != kind ||
-        atomic_fetch_add(&counts[kind], 1) + 1 != plan.at)
+    if (how != &fine)
+        return how;
+    uint64_t at = atomic_fetch_add(&counts[kind], 1) + 1;
+    uint64_t none = 0;
+    (void)atomic_compare_exchange_strong(&firsts[this_call], &none, at);
+    if (plan.kind != kind || at != plan.at)
         return how;
     failed = this_call;
     came = came_here = true;

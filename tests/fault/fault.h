@@ -37,6 +37,9 @@ void fault_enter(void);
 /* True if the call that was to fail came in between. */
 bool fault_leave(void);
 
+/* Since fault_arm(), was this one the first of its call (open, write, …)? */
+bool fault_was_first(fault_kind kind, uint64_t at);
+
 /* Of the call that failed, valid once it has. */
 bool fault_has_come(void);
 unsigned fault_ways(void);        /* how many ways it has */

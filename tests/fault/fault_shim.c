@@ -53,8 +53,8 @@ struct control {
     _Atomic int32_t error;   /* errno; 0: less is done than asked for */
     _Atomic uint32_t failed; /* 1: it has come */
     _Atomic uint32_t kind;   /* of the call that failed, */
-    _Atomic uint32_t unused;
-    _Atomic uint64_t place; /* and where in the program it was */
+    _Atomic uint32_t fresh;  /* bits: the first of these fails, too */
+    _Atomic uint64_t place;  /* and where in the program it was */
 };
 
 static struct control nothing;
@@ -111,11 +111,14 @@ static int is_chosen(enum kind kind, const void *place) {
             0 ||
         atomic_load(&c->paused) != 0)
         return 0;
-    if (atomic_fetch_add(&c->count, 1) != atomic_load(&c->at))
+    int is_fresh = (atomic_load(&c->fresh) >> kind & 1) != 0;
+    if (atomic_fetch_add(&c->count, 1) != atomic_load(&c->at) && !is_fresh)
         return 0;
+    uint32_t none = 0;
+    if (!atomic_compare_exchange_strong(&c->failed, &none, 1))
+        return 0; /* one is enough */
     atomic_store(&c->kind, kind);
     atomic_store(&c->place, (uintptr_t)place - base);
-    atomic_store(&c->failed, 1);
     return 1;
 }
 

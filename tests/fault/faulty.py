@@ -23,7 +23,7 @@ KINDS = (
     "OWN_MEMORY LIBRARY_MEMORY OPEN READ WRITE SYNC TRUNCATE ALLOCATE RENAME "
     "UNLINK LINK MAKE_DIR STAT MAP THREAD"
 ).split()
-# kinds, paused, at, count, error, failed, kind, unused, place
+# kinds, paused, at, count, error, failed, kind, fresh, place
 WORDS = struct.Struct("=IIQQiIIIQ")
 PAUSED_AT = 4
 
@@ -63,9 +63,15 @@ class Shim:
         options = self.env.get("ASAN_OPTIONS", "")
         self.env["ASAN_OPTIONS"] = options + ":verify_asan_link_order=0"
 
-    def arm(self, plan, at):
-        """Counting starts anew; the call of that number, from 0, fails."""
-        self.words[:] = WORDS.pack(plan.mask, 0, at, 0, plan.error, 0, 0, 0, 0)
+    def arm(self, plan, at, fresh=0):
+        """Counting starts anew; the call of that number, from 0, fails, or the
+        first whose kind is in `fresh`."""
+        self.words[:] = WORDS.pack(plan.mask, 0, at, 0, plan.error, 0, 0, fresh & plan.mask, 0)
+
+    def rearm(self):
+        """The same once more, from the start."""
+        plan, _, at, _, error, _, _, fresh, _ = WORDS.unpack(self.words[:])
+        self.words[:] = WORDS.pack(plan, 0, at, 0, error, 0, 0, fresh, 0)
 
     def disarm(self):
         self.words[0:4] = bytes(4)
@@ -80,6 +86,12 @@ class Shim:
     @property
     def failed(self):
         return WORDS.unpack(self.words[:])[5]
+
+    @property
+    def failed_kind(self):
+        """A bit as in kinds(); 0: none has failed."""
+        _, _, _, _, _, failed, kind, _, _ = WORDS.unpack(self.words[:])
+        return 1 << kind if failed else 0
 
     def describe(self):
         """The call that failed."""
@@ -126,12 +138,14 @@ class Tstd:
         self.file = os.path.join(top, name + ".conf")
         self.process = None
         self.port = None
+        self.with_mount = True
         os.makedirs(self.mount, exist_ok=True)
         with open(self.file, "w", encoding="ascii") as conf:
             conf.write(CONFIGURATION)
 
     def launch(self, with_mount=True):
         """Returns at once; the log starts anew."""
+        self.with_mount = with_mount
         self.port = harness.free_port()
         command = [harness.TSTD, self.file, "--port", str(self.port), "--data", self.data]
         if with_mount:
@@ -154,14 +168,20 @@ class Tstd:
     def await_ready(self):
         """False: it has ended instead."""
         end = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None:
+        while True:
+            if self.process.poll() is not None:
+                # Somebody took the port between the look and the bind.
+                if "ddress already in use" not in self.output():
+                    return False
+                if self.shim:
+                    self.shim.rearm()
+                self.launch(self.with_mount)
             if self.is_ready():
                 return True
             if time.monotonic() > end:
                 self.kill()
                 raise Failed("starting hangs\n" + self.output())
             time.sleep(0.002)
-        return False
 
     def start(self):
         self.launch()
@@ -208,32 +228,33 @@ class Tstd:
 
 
 class Watchdog:
-    """Ends a server that does not get on, so that who waits for it, or for its
+    """Ends servers that do not get on, so that who waits for one, or for its
     mount, is let go."""
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.server = None
+        self.servers = ()
         self.deadline = None
         self.barked = False
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def guard(self, server):
+    def guard(self, *servers):
         with self.lock:
-            self.server = server
+            self.servers = servers
             self.deadline = time.monotonic() + PATIENCE_S
 
     def release(self):
         with self.lock:
-            self.server = None
+            self.servers = ()
 
     def _watch(self):
         while True:
             time.sleep(1)
             with self.lock:
-                if self.server is None or time.monotonic() < self.deadline:
+                if not self.servers or time.monotonic() < self.deadline:
                     continue
                 self.barked = True
-                if self.server.is_running():
-                    self.server.process.kill()
-                self.server = None
+                for server in self.servers:
+                    if server.is_running():
+                        server.process.kill()
+                self.servers = ()

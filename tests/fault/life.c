@@ -6,7 +6,9 @@
  */
 #include "life.h"
 
+#include "check.h"
 #include "epoch.h"
+#include "salvage.h"
 #include "store_internal.h"
 
 #include <dirent.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #define ARENA_BYTES ((size_t)4 << 20)
+#define LOG_NAME    "db.toon"
 
 static char arena[ARENA_BYTES];
 
@@ -44,7 +47,7 @@ static void compare(life *l, const char *step) {
 static bool turned_read_only(const life *l) {
     toon_stats stats;
     toon_stat(l->store, &stats);
-    return stats.read_only;
+    return stats.read_only && (l->options.flags & TOON_OPEN_READ_ONLY) == 0;
 }
 
 /* The call met the fault. Has it told so, in the right words? */
@@ -291,17 +294,27 @@ void life_forget_index(life *l) {
 
 void life_tear(life *l) {
     life_forget_index(l);
-    spill(l, "db.toon", toon_str("half[4]: a record that ne"), O_APPEND);
+    spill(l, LOG_NAME, toon_str("half[4]: a record that ne"), O_APPEND);
+}
+
+void life_damage(life *l, const char *text) {
+    toon_slice log = slurp(l, LOG_NAME);
+    const char *found = memmem(log.data, log.size, text, strlen(text));
+    if (found == NULL)
+        wrong(l, "there is no %s in the log", text);
+    l->arena[found - l->arena + 1] ^= 1;
+    spill(l, LOG_NAME, log, O_TRUNC);
+    l->damaged = true;
 }
 
 void life_kill(life *l) {
-    toon_slice log = slurp(l, "db.toon");
+    toon_slice log = slurp(l, LOG_NAME);
     toon_slice index = slurp(l, "db.toon.idx");
     toon_err err = toon_close(l->store);
     l->store = NULL;
     if (err != TOON_OK && !l->failed)
         wrong(l, "closing: %s", toon_strerror(err));
-    spill(l, "db.toon", log, O_TRUNC);
+    spill(l, LOG_NAME, log, O_TRUNC);
     life_forget_index(l);
     if (index.data != NULL)
         spill(l, "db.toon.idx", index, O_TRUNC);
@@ -963,7 +976,7 @@ void life_check(life *l) {
     bool came;
     do {
         enter(l);
-        err = toon_check(l->dir, NULL, NULL, NULL, &report);
+        err = toon_check_on(&fault_io, l->dir, NULL, NULL, NULL, &report);
         came = fault_leave();
         if (came)
             check_error(l, "check", err, TOON_OK);
@@ -976,6 +989,94 @@ void life_check(life *l) {
               toon_strerror(err), (unsigned long long)report.damaged,
               (unsigned long long)report.torn_bytes,
               (unsigned long long)report.live_keys, l->now.count);
+}
+
+static void check_same_file(life *l, const char *name, toon_slice wanted) {
+    if (!same_bytes(slurp(l, name), wanted))
+        wrong(l, "%s is not what the log was", name);
+}
+
+void life_check_damaged(life *l) {
+    toon_slice log = slurp(l, LOG_NAME);
+    toon_check_report report;
+    toon_err err;
+    bool came;
+    do {
+        enter(l);
+        err = toon_check_on(&fault_io, l->dir, NULL, NULL, NULL, &report);
+        came = fault_leave();
+        if (came)
+            check_error(l, "check of damage", err, TOON_CORRUPT);
+        check_same_file(l, LOG_NAME, log);
+    } while (came && err != TOON_CORRUPT);
+    if (err != TOON_CORRUPT || report.damaged != 1)
+        wrong(l, "check of damage: %s, %llu damaged", toon_strerror(err),
+              (unsigned long long)report.damaged);
+}
+
+struct findings {
+    const char *key;
+    unsigned of_key;
+};
+
+static void find_lost(void *arg, int64_t offset, const char *text) {
+    struct findings *self = arg;
+    (void)offset;
+    bool nameless = fault_has_come() && strstr(text, "no memory") != NULL;
+    self->of_key += nameless || strstr(text, self->key) != NULL;
+}
+
+static bool has_file(const life *l, const char *name) {
+    char path[128];
+    path_of(l, name, path);
+    return access(path, F_OK) == 0;
+}
+
+/* It failed: the log is as it was; or it is mended, and what it was is beside
+ * it, as the report says. True: the former. */
+static bool is_unmended(life *l, const toon_repair_report *report,
+                        toon_slice log) {
+    if (same_bytes(slurp(l, LOG_NAME), log)) {
+        if (has_file(l, "db.toon.new") && !fault_ended_the_disk())
+            wrong(l, "a repair that failed left its log behind");
+        return true;
+    }
+    if (report->before[0] == '\0')
+        wrong(l, "a repair that failed has changed the log");
+    check_same_file(l, report->before, log);
+    return false;
+}
+
+void life_repair(life *l, const char *key) {
+    toon_slice log = slurp(l, LOG_NAME);
+    toon_repair_report report;
+    struct findings findings;
+    toon_err err;
+    bool again;
+    model_remove(&l->now, toon_str(key));
+    do {
+        findings = (struct findings){.key = key};
+        enter(l);
+        err = toon_repair_on(&fault_io, l->dir, find_lost, NULL, &findings,
+                             &report);
+        again = fault_leave() && err != TOON_OK;
+        if (!again)
+            break;
+        check_error(l, "repair", err, TOON_OK);
+        l->damaged = l->damaged && is_unmended(l, &report, log);
+    } while (again);
+    if (err != TOON_OK)
+        wrong(l, "repair: %s", toon_last_error()->text);
+    if (l->damaged)
+        check_same_file(l, report.before, log);
+    if (l->damaged && (report.keys_lost != 1 || findings.of_key == 0))
+        wrong(l, "repair: %llu keys lost, told %u times",
+              (unsigned long long)report.keys_lost, findings.of_key);
+    if (report.keys != l->now.count)
+        wrong(l, "repair: %llu keys, not %zu", (unsigned long long)report.keys,
+              l->now.count);
+    l->damaged = false;
+    l->has_before = false;
 }
 
 /* --------------------------------------------------------------------- run */

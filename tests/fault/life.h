@@ -34,6 +34,7 @@ typedef struct life {
     bool swaps_log;   /* a failed sync may leave the old log or the new */
     bool failed;      /* closing may say so */
     bool ended;       /* the store turned read-only: closing has to say so */
+    bool damaged;     /* the log, by life_damage() */
     unsigned expired; /* keys that are gone, and may still be counted */
     toon_stats before;
     bool has_before;
@@ -71,6 +72,8 @@ void life_kill(life *l);
 /* While it is closed: bytes behind the log's end, and without its index. */
 void life_tear(life *l);
 void life_forget_index(life *l);
+/* While it is closed: one byte of the log, inside the first `text` in it. */
+void life_damage(life *l, const char *text);
 
 void life_get(life *l, const char *key);
 void life_read(life *l, const char *key);
@@ -112,5 +115,9 @@ void life_sync(life *l);
 void life_compact(life *l);
 void life_copy(life *l);
 void life_check(life *l); /* while it is closed */
+/* Finds damage, and leaves every byte as it was. */
+void life_check_damaged(life *l);
+/* What is left is all but `key`. */
+void life_repair(life *l, const char *key);
 
 #endif

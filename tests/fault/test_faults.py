@@ -8,13 +8,16 @@ request that meets a fault is answered with an error and has changed nothing,
 and works when it is asked again; every other reply is that of the sound one.
 So what the two hold is the same in the end, and also after a restart.
 
-FAULT_STORE is the program that does the same to the library; it runs first.
-Each prints one line; on failure also what was wrong.
+FAULT_STORE is the program that does the same to the library; it runs at the
+same time. Each prints one line; on failure also what was wrong.
+
+TOON_SMALL=1: the first call of each kind, and a sample of all others.
 """
 
 import argparse
 import errno
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -26,8 +29,8 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import harness
 import mount_work
 import resp_work
-from faulty import FILES, LIBRARIES, MEMORY, PATIENCE_S, SYNCS, TRANSFERS
-from faulty import Failed, Plan, Shim, Tstd, Watchdog
+from faulty import FILES, KINDS, LIBRARIES, MEMORY, PATIENCE_S, SYNCS, TRANSFERS
+from faulty import Failed, Plan, Shim, Tstd, Watchdog, kinds
 
 LINE = "faulted calls: %d, %d wrong"
 WRONG_MAX = 10
@@ -57,17 +60,24 @@ PLANS = {
 }
 
 
+class SoundFailed(Exception):
+    """The sound tstd fails: nothing can be told of the other any more."""
+
+
 class Faults:
     """The two servers, and what was found."""
 
-    def __init__(self):
+    def __init__(self, hostile):
+        self.hostile = hostile
         self.top = tempfile.mkdtemp(prefix="toon-faults-")
         self.shim = Shim(os.path.join(self.top, "words"))
         self.faulty = Tstd(self.top, "faulty", self.shim)
         self.sound = Tstd(self.top, "sound")
         self.watchdog = Watchdog()
         self.plan = None
-        self.step = 1  # every so many calls
+        self.step = 1  # every so many calls, on average
+        self.chance = random.Random(20260101)  # the same sample every time
+        self.seen = 0  # kinds of calls that have failed, as bits
         self.at = 0  # the number of the call that fails
         self.next = {}  # of each piece of work, unless all its calls have failed
         self.where = ""
@@ -97,16 +107,48 @@ class Faults:
     def arm(self, where):
         self.where = where
         self.came = self.came_back = False
-        self.watchdog.guard(self.faulty)
-        self.shim.arm(self.plan, self.at)
+        self.watchdog.guard(self.faulty, self.sound)
+        self.shim.arm(self.plan, self.at, 0 if self.step == 1 else ~self.seen)
 
     def disarm(self):
         """True: the fault has come, since arm()."""
         self.came = self.came or self.shim.failed > 0
         self.faulted += self.shim.failed
+        self.seen |= self.shim.failed_kind
         self.shim.disarm()
         self.watchdog.release()
         return self.came
+
+    def stride(self):
+        return 1 if self.step == 1 else self.chance.randint(1, 2 * self.step - 1)
+
+    def ask_sound(self, *words):
+        try:
+            return self.theirs.ask(*words)
+        except resp_work.Closed as failure:
+            raise self.sound_failed(failure) from None
+
+    def sound_failed(self, failure):
+        try:
+            status = self.sound.process.wait(5)
+        except subprocess.TimeoutExpired:
+            status = "nothing: it runs"
+        return SoundFailed(
+            "the sound tstd fails in %s (%s); it ended with %s\n%s"
+            % (self.where, failure, status, self.sound.output()[-TEXT_MAX:])
+        )
+
+    def run_on_sound(self, work):
+        result = work.run(self.sound.mount)
+        if not self.sound.is_running():
+            raise self.sound_failed(result)
+        return result
+
+    def dump_sound(self):
+        try:
+            return resp_work.dump(self.theirs)
+        except resp_work.Closed as failure:
+            raise self.sound_failed(failure) from None
 
     def piece(self, name, once):
         """Calls once() until it is done, each time with the next of its calls
@@ -119,7 +161,7 @@ class Faults:
             self.arm(name)
             done = once()
             if self.disarm():
-                self.next[name] = at + self.step
+                self.next[name] = at + self.stride()
             elif not self.came_back:
                 self.next[name] = None
                 if not done:
@@ -145,7 +187,7 @@ class Faults:
         for tries in range(3):
             time.sleep(0.01 * tries)  # a key expires, a file is released
             quiet = resp_work.Connection(self.faulty.port)
-            text = resp_work.difference(resp_work.dump(quiet), resp_work.dump(self.theirs))
+            text = resp_work.difference(resp_work.dump(quiet), self.dump_sound())
             quiet.close()
             if not text:
                 break
@@ -184,7 +226,7 @@ class Faults:
             if self.is_read_only():
                 self.come_back(words)
             return done
-        wanted = self.theirs.ask(*words)
+        wanted = self.ask_sound(*words)
         if not resp_work.same(reply, wanted, how):
             raise Failed("%.300r, not %.300r" % (reply, wanted))
         return True
@@ -200,7 +242,7 @@ class Faults:
         self.check_visible("fails")
         if not self.difference():
             return False
-        self.theirs.ask(*words)
+        self.ask_sound(*words)
         text = self.difference()
         if text:
             raise Failed(text)
@@ -218,13 +260,25 @@ class Faults:
         for words, reply in zip(asked, replies):
             if isinstance(reply, resp_work.Error):
                 fine = False
-            else:
-                self.theirs.ask(*words)
+            if not isinstance(reply, resp_work.Error) or self.was_written_early(words):
+                self.ask_sound(*words)
         if self.is_read_only():
             self.come_back(asked[0])
         elif self.difference():
             raise Failed(self.difference())
         return fine
+
+    def was_written_early(self, words):
+        """A hostile build writes in the middle of a turn: that is done then,
+        whatever becomes of the rest."""
+        if not self.hostile:
+            return False
+        self.shim.pause(True)
+        quiet = resp_work.Connection(self.faulty.port)
+        there = quiet.ask("EXISTS", words[1]) == 1
+        quiet.close()
+        self.shim.pause(False)
+        return there
 
     def visit(self):
         """A client that comes and goes; for want of memory it may wait, or be
@@ -263,7 +317,7 @@ class Faults:
             if self.is_read_only():
                 self.come_back((work.name,))
             return not work.twice and self.was_done(work, result)
-        wanted = work.run(self.sound.mount)
+        wanted = self.run_on_sound(work)
         if not mount_work.same(result, wanted):
             raise Failed("%.300r, not %.300r" % (result, wanted))
         return True
@@ -272,7 +326,7 @@ class Faults:
         """In spite of the error: closing may fail when the work is done."""
         if not self.difference():
             return False
-        work.run(self.sound.mount)
+        self.run_on_sound(work)
         text = self.difference()
         if text:
             raise Failed("%s, and %s" % (result, text))
@@ -281,8 +335,8 @@ class Faults:
     # Passes.
 
     def empty(self):
-        for connection in (self.ours, self.theirs):
-            connection.ask("FLUSHALL")
+        self.ours.ask("FLUSHALL")
+        self.ask_sound("FLUSHALL")
 
     def all_work(self):
         self.empty()
@@ -309,7 +363,7 @@ class Faults:
     def went_wrong(self, failure):
         """Both start anew, with nothing, and leave that call out."""
         self.shim.disarm()
-        self.next[self.where] = None if self.at == NEVER else self.at + self.step
+        self.next[self.where] = None if self.at == NEVER else self.at + self.stride()
         text = str(failure)
         if self.watchdog.barked:
             self.watchdog.barked = False
@@ -372,18 +426,29 @@ class Faults:
         self.empty()
         for words in resp_work.FLUSHES:
             while self.next.get(words[0], 0) is not None:
-                for connection in (self.ours, self.theirs):
-                    connection.ask("MSET", "a", "1", "b", "2")
                 try:
+                    self.show_files()
                     self.piece(words[0], lambda w=words: self.request_once(w, resp_work.EXACT))
-                except Failed as failure:
+                    self.check_forgotten()
+                except (Failed, resp_work.Closed) as failure:
                     self.went_wrong(failure)
         self.end()
 
-    def syncs(self):
+    def show_files(self):
+        """Some keys, of which the kernel knows by now."""
+        self.ours.ask("MSET", "a", "1", "b", "2", "d/c", "3")
+        self.ask_sound("MSET", "a", "1", "b", "2", "d/c", "3")
+        mount_work.tree(self.faulty.mount)
+
+    def check_forgotten(self):
+        for name in ("a", "b", "d", "d/c"):
+            if os.path.exists(os.path.join(self.faulty.mount, name)):
+                raise Failed("the kernel was not told that %s is gone" % name)
+
+    def syncs(self, step):
         """Under `always`, where each change has its sync."""
         self.faulty.args = ["--appendfsync", "always"]
-        self.passes("syncs")
+        self.passes("syncs", step)
         self.faulty.args = []
 
     # Starts.
@@ -450,25 +515,26 @@ class Faults:
 
     def starts(self, name, step):
         """The mount comes last: calls before it need none."""
-        self.plan = PLANS[name]
+        self.plan, self.step = PLANS[name], step
         kept = os.path.join(self.top, "kept")
         wanted = self.make_killed_data(kept)
         alone = self.calls_without_mount()
-        self.at = 0
+        self.at = count = 0
         while True:
             shutil.rmtree(self.faulty.data)
             shutil.copytree(kept, self.faulty.data)
             if not self.start_once(self.at >= alone) and self.at >= alone:
                 break
-            if self.at // step % 8 == 0:
+            if count % 8 == 0:
                 self.check_start(wanted)
-            self.at += step
+            count += 1
+            self.at += self.stride()
         shutil.rmtree(kept)
         self.check_start(wanted)
 
     def first_starts(self, name):
         """Where there is no store yet."""
-        self.plan = PLANS[name]
+        self.plan, self.step = PLANS[name], 1
         self.at = 0
         while True:
             shutil.rmtree(self.faulty.data, ignore_errors=True)
@@ -482,6 +548,7 @@ def read_arguments():
     parser = argparse.ArgumentParser(prog="test_faults.py")
     parser.add_argument("--only", help="first, starts, flushes, passes, syncs or library")
     parser.add_argument("--plan", help="one of " + ", ".join(PLANS))
+    parser.add_argument("--hostile", action="store_true", help="it is the hostile build")
     parser.add_argument("fault_store", nargs="?")
     return parser.parse_args()
 
@@ -509,27 +576,48 @@ def run_programs(faults, arguments):
     for name in wanted("passes", "memory", "eio", "enospc", "eintr", "short", *extra):
         faults.passes(name, step)
     if wanted("syncs", "syncs"):
-        faults.syncs()
+        faults.syncs(step)
+    if arguments.only is None and arguments.plan is None:
+        check_kinds(faults)
+
+
+def check_kinds(faults):
+    """All that the shim knows is called by tstd, and so has failed; links are
+    made by a repair alone, which is the library's."""
+    wanted = (MEMORY | FILES | SYNCS) & ~kinds("LINK")
+    for number, kind in enumerate(KINDS):
+        if (wanted & ~faults.seen) >> number & 1:
+            raise Failed("no %s has ever failed" % kind)
 
 
 def main():
     arguments = read_arguments()
-    fine = True
+    library = None
     if arguments.fault_store and arguments.only in (None, "library"):
-        fine = subprocess.run([os.path.abspath(arguments.fault_store)], check=False).returncode == 0
+        library = subprocess.Popen(
+            [os.path.abspath(arguments.fault_store)], preexec_fn=harness.end_with_parent
+        )
+    fine = arguments.only == "library" or fail_programs(arguments)
+    if library and library.wait() != 0:
+        fine = False
+    return 0 if fine else 1
+
+
+def fail_programs(arguments):
+    """Prints its line; was all well?"""
     if harness.fuse_missing():
         print("no mount here: " + harness.fuse_missing(), file=sys.stderr)
-        return 0 if fine else 1
-    faults = Faults()
+        return True
+    faults = Faults(arguments.hostile)
     try:
         run_programs(faults, arguments)
-    except Failed as failure:
+    except (Failed, SoundFailed) as failure:
         print("wrong: %s" % failure, file=sys.stderr)
         faults.wrong.append(str(failure))
     finally:
         faults.close()
     print(LINE % (faults.faulted, len(faults.wrong)), flush=True)
-    return 0 if fine and faults.faulted and not faults.wrong else 1
+    return faults.faulted > 0 and not faults.wrong
 
 
 if __name__ == "__main__":
