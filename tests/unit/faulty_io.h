@@ -7,27 +7,30 @@
 #include "io.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What the next calls do. 0 or false: as the system does. */
+/* What the next calls do. 0 or false: as the system does. A store's
+ * threads call, too. */
 static struct {
-    int write_errno;      /* every write fails so */
-    size_t write_at_most; /* bytes a call takes; then write_errno, if set */
-    int truncate_errno;
-    int sync_errno;
-    int syncs_before; /* so many of files are fine first */
-    int dir_sync_errno;
-    int read_errno;
-    bool map_fails; /* mappings show zeros, as where a disk fails */
-    int allocate_errno;
-    int rename_errno;
-    int interrupts; /* so many EINTR first, of any read or write */
-    size_t transfer_max;
-    int writes, syncs;
-    size_t read_bytes; /* by calls, not from the mapping */
+    atomic_int write_errno; /* every write fails so */
+    atomic_size_t
+        write_at_most; /* bytes a call takes; then write_errno, if set */
+    atomic_int truncate_errno;
+    atomic_int sync_errno;
+    atomic_int syncs_before; /* so many of files are fine first */
+    atomic_int dir_sync_errno;
+    atomic_int read_errno;
+    atomic_bool map_fails; /* mappings show zeros, as where a disk fails */
+    atomic_int allocate_errno;
+    atomic_int rename_errno;
+    atomic_int interrupts; /* so many EINTR first, of any read or write */
+    atomic_size_t transfer_max;
+    atomic_int writes, syncs;
+    atomic_size_t read_bytes; /* by calls, not from the mapping */
 } faulty;
 
 static bool interrupted(void) {

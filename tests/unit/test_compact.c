@@ -459,8 +459,8 @@ static void fail_with(int *fault, int sys_errno) {
 
 static void the_old_log_stays_when_the_copy_fails(void **state) {
     struct fixture *self = *state;
-    static int *const faults[] = {&faulty.write_errno, &faulty.allocate_errno,
-                                  &faulty.rename_errno};
+    static atomic_int *const faults[] = {
+        &faulty.write_errno, &faulty.allocate_errno, &faulty.rename_errno};
     put(self, "a", "old");
     put(self, "a", "new");
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
