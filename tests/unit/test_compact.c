@@ -453,7 +453,7 @@ static void watchers_hear_that_versions_moved(void **state) {
 
 /* ----------------------------------------------------------- when it fails */
 
-static void fail_with(int *fault, int sys_errno) {
+static void fail_with(atomic_int *fault, int sys_errno) {
     *fault = sys_errno;
 }
 
