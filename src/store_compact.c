@@ -25,10 +25,8 @@ enum {
     GARBAGE_NEVER = 100,
     SLEEP_MAX_MS = 20,      /* of a slow compaction, at a time */
     HOLD_MAX_MS = 4,        /* of a writer, for each … */
-    HOLD_BYTES = 64 * 1024, /* … that it wrote, … */
-    HOLD_ALL_MS = 8,        /* … and in all, but that … */
-    HOLD_BYTE_NS = 4, /* … what is large may take so long for each byte */
-    TRIES_MAX = 3,    /* when row numbers grow by a digit */
+    HOLD_BYTES = 64 * 1024, /* … that it wrote */
+    TRIES_MAX = 3,          /* when row numbers grow by a digit */
 };
 
 #ifdef TOON_HOSTILE
@@ -277,16 +275,6 @@ static void hold_writers(toon_store *store, const struct pace *pace,
     atomic_store(&store->care.hold_rate, bound > HOLD_MIN ? bound : HOLD_MIN);
 }
 
-/* Others may wait behind it: what it owes beyond that, the next one pays. */
-static int64_t hold_max_ns(size_t bytes) {
-    int64_t all = (int64_t)bytes * HOLD_BYTE_NS;
-    int64_t most =
-        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
-    if (all < (int64_t)HOLD_ALL_MS * 1000000)
-        all = (int64_t)HOLD_ALL_MS * 1000000;
-    return most < all ? most : all;
-}
-
 /* Where writers have to wait, because compacting could not keep up. */
 static void set_brake(toon_store *store, const struct extent *extent,
                       uint64_t room) {
@@ -343,7 +331,8 @@ void toon_wait_for_space(toon_store *store, size_t bytes) {
     uint64_t rate = atomic_load(&care->hold_rate);
     if (rate == 0)
         rate = HOLD_MIN;
-    int64_t most = hold_max_ns(bytes);
+    int64_t most =
+        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
     int64_t cost = (int64_t)((double)bytes / (double)rate * 1e9);
     int64_t now = monotonic_ns();
     int64_t due = atomic_load(&care->hold_due_ns);
