@@ -34,7 +34,7 @@ enum {
 };
 
 #ifdef TOON_HOSTILE
-#define WINDOW_BYTES ((uint64_t)1 << 14)
+#define WINDOW_BYTES ((uint64_t)1 << 17)
 #define LINES_BYTES  ((uint64_t)1 << 10)
 #else
 #define WINDOW_BYTES ((uint64_t)1 << 32)

@@ -349,6 +349,8 @@ static toon_err read_line(struct replay *replay) {
     return err;
 }
 
+/* A mark that names more than there is before it tells, too: some of what was
+ * durable is missing. */
 uint64_t toon_last_mark(const toon_log *log, uint64_t from) {
     static const char start[] = "# synced=";
     uint64_t best = 0;
@@ -361,10 +363,9 @@ uint64_t toon_last_mark(const toon_log *log, uint64_t from) {
             break;
         uint64_t synced;
         size_t size;
-        uint64_t offset = from + (uint64_t)(at - view.data);
         toon_slice rest = toon_bytes(at, (size_t)(end - at));
         if (toon_mark_parse(rest, log->salt, &synced, &size) == RECORD_OK &&
-            synced <= offset && synced > best)
+            synced > best)
             best = synced;
         at++;
     }

@@ -219,6 +219,57 @@ static void damage_below_the_last_sync_is_no_torn_end(void **state) {
     crash_over(&crash);
 }
 
+/* As an editor leaves a log from which something was deleted. */
+static void remove_bytes(const struct fixture *self, size_t at, size_t count) {
+    size_t size;
+    char *log = slurp(self, "db.toon", &size);
+    memmove(log + at, log + at + count, size - at - count);
+    spill(self, "db.toon", log, size - count);
+    free(log);
+}
+
+/* Then no mark behind stands where it was, and each names more than there is
+ * before it. */
+static void bytes_that_are_missing_are_damage(void **state) {
+    struct fixture *self = *state;
+    struct crash crash;
+    size_t start = 0;
+    size_t end = 0;
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        if (i == 7)
+            start = log_size(self);
+        (void)snprintf(key, sizeof key, "k%d", i);
+        put(self, key, "value");
+        if (i == 7)
+            end = log_size(self);
+        if (i % 5 == 4)
+            assert_ok(toon_sync(self->store));
+    }
+    for (size_t count = 1; count <= end - start; count++) {
+        toon_check_report check;
+        toon_repair_report repair;
+        crash_now(self, &crash);
+        remove_bytes(&crash.copy, start, count);
+        size_t size = log_size(&crash.copy);
+        assert_int_equal(try_open(&crash.copy), TOON_CORRUPT);
+        assert_int_equal(log_size(&crash.copy), size); /* nothing was cut */
+        assert_int_equal(toon_check(crash.copy.dir, NULL, NULL, NULL, &check),
+                         TOON_CORRUPT);
+        assert_ok(toon_repair(crash.copy.dir, NULL, NULL, NULL, &repair));
+        reopen(&crash.copy);
+        assert_absent(&crash.copy, "k7");
+        for (int i = 0; i < 20; i++) {
+            char key[8];
+            (void)snprintf(key, sizeof key, "k%d", i);
+            if (i != 7 && i != 8) /* that one may have been a batch's end */
+                assert_value(&crash.copy, key, "value");
+        }
+        close_store(&crash.copy);
+        crash_over(&crash);
+    }
+}
+
 static void a_damaged_last_record_of_the_index_is_damage(void **state) {
     struct fixture *self = *state;
     put(self, "a", "1");
@@ -770,6 +821,7 @@ int main(void) {
         STORE_TEST(nothing_behind_a_torn_record_comes_back),
         STORE_TEST(a_mark_behind_bad_bytes_makes_them_damage),
         STORE_TEST(damage_below_the_last_sync_is_no_torn_end),
+        STORE_TEST(bytes_that_are_missing_are_damage),
         STORE_TEST(a_damaged_last_record_of_the_index_is_damage),
         STORE_TEST(replay_counts_live_bytes_as_the_changes_did),
         STORE_TEST(a_healed_key_is_listed_again),
