@@ -74,6 +74,7 @@ void cmd_shutdown(call *c) {
         return;
     }
     server_log(c->server, LOG_LEVEL_WARNING, "User requested shutdown...");
+    c->client->asked_for_the_end = true;
     c->server->hooks.shut_down(c->server);
 }
 

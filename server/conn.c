@@ -14,6 +14,7 @@
 #include "loop.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -373,9 +374,20 @@ static void unpark(conn *c) {
     c->is_parked = false;
 }
 
+/* Who asked for the end sees its connection go when the process does, and not
+ * before the store is closed: a second descriptor of it stays open. */
+static void keep_to_the_end(conn *c) {
+    uv_os_fd_t fd = -1;
+
+    if (uv_fileno(&c->stream.handle, &fd) == 0)
+        (void)fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 static void conn_close(conn *c) {
     c->is_closed = true;
     unpark(c);
+    if (c->client.asked_for_the_end)
+        keep_to_the_end(c);
     client_remove(&c->client);
     uv_close(&c->stream.handle, on_closed);
 }

@@ -37,6 +37,7 @@ struct client {
     bool authenticated;
     bool no_evict, no_touch;
     bool close_after_reply;
+    bool asked_for_the_end; /* by SHUTDOWN */
     reply_mode reply_mode;
     const command *last_command;
     size_t input_bytes, input_capacity; /* of the read buffer */

@@ -576,6 +576,19 @@ class Options(harness.StoreTest):
         with server.client() as client:
             self.assertEqual(client.get("k"), b"v")
 
+    def test_who_asks_for_shutdown_is_let_go_when_the_store_is_closed(self):
+        server = self.server(args=("--appendfsync", "no"))
+        wire = Wire(server.port)
+        self.addCleanup(wire.close)
+        keys = 2000 if harness.SMALL else 30000
+        wire.send(b"".join(b"SET key:%d v\r\n" % n for n in range(keys)))
+        wire.send(encode(["SHUTDOWN"]))
+        self.assertEqual(wire.rest(), b"+OK\r\n" * keys)
+        # Held by nobody now, and with its index.
+        done = harness.run(harness.TST, "set", server.data, "k", "v", check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(server.wait(), 0)
+
     def test_two_signals_end_it_once_and_well(self):
         server = self.server()
         with server.client() as client:
