@@ -193,6 +193,50 @@ static void on_progress(void *arg, uint64_t done, uint64_t total) {
         toon_copy_stop(b->store);
 }
 
+/* What a check of the copy found first. */
+typedef struct first_damage {
+    int64_t offset; /* -1: nowhere in particular */
+    char text[200]; /* "": none */
+} first_damage;
+
+static void keep_first(void *arg, int64_t offset, const char *text) {
+    static const char damaged[] = "damaged: ", torn[] = "torn end: ";
+    first_damage *found = arg;
+
+    if (found->text[0] != '\0')
+        return;
+    if (strncmp(text, damaged, sizeof damaged - 1) == 0)
+        text += sizeof damaged - 1;
+    else if (strncmp(text, torn, sizeof torn - 1) != 0)
+        return;
+    found->offset = offset;
+    (void)snprintf(found->text, sizeof found->text, "%s", text);
+}
+
+/* A copy has what the store has, damage too; such a one must not push out the
+ * last that is sound. It is of whole lines: even a torn end is damage. */
+static bool is_sound(const backup *b, const char *path) {
+    first_damage found = {.offset = -1};
+    toon_check_report report = {0};
+    toon_err err = toon_check(path, keep_first, NULL, &found, &report);
+    char where[40] = "";
+
+    if (err == TOON_VERSION || (err == TOON_OK && report.torn_bytes == 0))
+        return true;
+    if (err != TOON_OK && err != TOON_CORRUPT) {
+        note(b, true, "Background saving error: cannot check the copy: %s",
+             toon_last_error()->text);
+        return false;
+    }
+    if (found.offset >= 0)
+        (void)snprintf(where, sizeof where,
+                       "offset %lld: ", (long long)found.offset);
+    note(b, true,
+         "Background saving error: the store is damaged: %s%s; run tst check",
+         where, found.text);
+    return false;
+}
+
 /* False: the reason is noted. */
 static bool copy(backup *b, char path[PATH_MAX]) {
     char unfinished[PATH_MAX];
@@ -207,6 +251,10 @@ static bool copy(backup *b, char path[PATH_MAX]) {
     path_in(unfinished, b->dir, UNFINISHED);
     if (toon_copy(b->store, unfinished, on_progress, b) != TOON_OK) {
         note(b, true, "Background saving error: %s", toon_last_error()->text);
+        return false;
+    }
+    if (!is_sound(b, unfinished)) {
+        (void)remove_store(unfinished);
         return false;
     }
     if (!name_it(b->dir, now_ms, path)) {

@@ -488,6 +488,32 @@ class Backups(CopyTest):
             self.assert_sound(self.save(client))
 
     @harness.needs_root
+    def test_a_damaged_store_does_not_push_out_a_sound_backup(self):
+        server = self.server()
+        with server.client() as client:
+            for number in range(100):
+                client.set("key:%d" % number, "v" * 50)
+            sound = self.save(client)
+            client.set("later", "1")
+            client.save()
+            client.set("last", "1")
+            log = os.path.join(server.data, "db.toon")
+            text = harness.read_file(log)
+            place = text.index(b"vvvv", text.index(b"key:50"))
+            with open(log, "r+b") as file:
+                file.seek(place)
+                file.write(b"w")
+            client.execute_command("BGSAVE")
+            self.wait_for_backup(client)
+            info = client.info("persistence")
+            self.assertEqual(info["rdb_last_bgsave_status"], "err")
+            self.assertEqual(client.get("later"), b"1")
+        self.assertEqual(self.backups(), [os.path.basename(sound)])
+        self.assertEqual(len(self.assert_sound(sound)), 100)
+        line = text.rindex(b"\n", 0, place) + 1
+        said = "the store is damaged: offset %d: .*; run tst check" % line
+        self.assertRegex(server.output(), said)
+
     def test_a_backup_that_fails_is_told_and_the_server_goes_on(self):
         disk = self.tmpfs(4)
         server = self.server(args=["--backup-dir", os.path.join(disk, "b")])
