@@ -239,7 +239,8 @@ void cmd_setrange(call *c) {
         return;
     }
     if (bytes.size > 0 && offset > most - (int64_t)bytes.size) {
-        call_fail(c, TOON_TOO_LARGE);
+        reply_error(c->out, "ERR string exceeds maximum allowed size "
+                            "(proto-max-bulk-len)");
         return;
     }
     do {

@@ -37,9 +37,21 @@ static const struct failure {
     {TOON_VERSION, "ERR a file format this server does not know"},
 };
 
+/* The store's own limit, where it was set. */
+static const char *value_max_text(server *s) {
+    (void)snprintf(s->error_text, sizeof s->error_text,
+                   "ERR string exceeds maximum allowed size (value-max, %lld "
+                   "bytes; start the server with a larger --value-max)",
+                   (long long)s->config.value_max);
+    return s->error_text;
+}
+
 const char *error_text(server *s, toon_err err) {
     size_t i = sizeof failures / sizeof failures[0] - 1;
 
+    if (err == TOON_TOO_LARGE &&
+        s->config.value_max < (int64_t)TOON_VALUE_SIZE_LIMIT)
+        return value_max_text(s);
     while (i > 0 && failures[i].err != err)
         i--;
     (void)snprintf(s->error_text, sizeof s->error_text, "%s", failures[i].text);

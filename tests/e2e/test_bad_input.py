@@ -193,10 +193,13 @@ class Limits(harness.StoreTest):
         server = self.server(args=("--value-max", "4096"))
         with server.client() as client:
             self.assertTrue(client.set("key", b"x" * 4096))
-            with self.assertRaises(redis.ResponseError):
+            limit = "exceeds maximum allowed size .value-max, 4096 bytes"
+            with self.assertRaisesRegex(redis.ResponseError, limit):
                 client.set("key", b"y" * 4097)
-            with self.assertRaises(redis.ResponseError):
+            with self.assertRaisesRegex(redis.ResponseError, limit):
                 client.append("key", b"y")
+            with self.assertRaisesRegex(redis.ResponseError, limit):
+                client.setrange("key", 4096, b"y")
             self.assertEqual(client.get("key"), b"x" * 4096)
 
     @harness.needs_fuse
