@@ -174,8 +174,9 @@ static void judge_audit(struct check *check) {
         return;
     (void)snprintf(text, sizeof text,
                    "the index is not what the log says, in %" PRIu64
-                   " places: %s",
-                   check->audit.wrong, check->audit.first);
+                   " place%s: %s",
+                   check->audit.wrong, check->audit.wrong == 1 ? "" : "s",
+                   check->audit.first);
     find_index_damage(check, text);
     check->report->index_usable = false;
 }
@@ -363,8 +364,9 @@ static toon_err check_files(struct check *check, const toon_dir *dir) {
 
 static toon_err conclude(const struct check *check, const toon_dir *dir) {
     if (check->report->damaged > 0)
-        return toon_fail_plain(TOON_CORRUPT, "%s: %" PRIu64 " damaged places",
-                               dir->path, check->report->damaged);
+        return toon_fail_plain(TOON_CORRUPT, "%s: %" PRIu64 " damaged place%s",
+                               dir->path, check->report->damaged,
+                               check->report->damaged == 1 ? "" : "s");
     if (check->foreign > 0)
         return toon_fail_plain(TOON_VERSION,
                                "%s: %" PRIu64

@@ -581,7 +581,8 @@ TOON_API void toon_copy_stop(toon_store *store);
 /* ---------------------------------------------------------------- checking */
 
 typedef struct toon_check_report {
-    uint64_t rows, live_keys, marks, log_bytes;
+    uint64_t rows, live_keys, marks;
+    uint64_t log_bytes;  /* 0: not the log of a store; no repair begins */
     uint64_t damaged;    /* places below the durable length */
     uint64_t torn_bytes; /* at the end; opening would cut them */
     bool index_usable;   /* db.toon.idx fits the log */

@@ -55,6 +55,11 @@ int tst_failed(const tst_args *args, toon_err err);
 /* TOON_NOT_FOUND, EXISTS and CORRUPT of one key are told with its name. */
 int tst_key_failed(const tst_args *args, toon_err err, toon_slice key);
 
+/* The ending of a noun behind this count. */
+static inline const char *tst_s(uint64_t count) {
+    return count == 1 ? "" : "s";
+}
+
 void tst_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ------------------------------------------------------------ progress bar */

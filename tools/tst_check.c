@@ -63,25 +63,35 @@ static int fail(const checking *check, toon_err err) {
 
 /* ------------------------------------------------------------------- check */
 
+/* One that a repair can begin with. */
+static bool has_log(const toon_check_report *report) {
+    return report->log_bytes != 0;
+}
+
 static void put_report(const tst_args *args, const toon_check_report *report,
                        bool sound) {
     (void)printf("%s: %s\n  ", args->dir, sound ? "sound" : "DAMAGED");
     if (sound) { /* what is live is known only when all can be read */
-        (void)printf("%" PRIu64 " live keys in ", report->live_keys);
+        (void)printf("%" PRIu64 " live key%s in ", report->live_keys,
+                     tst_s(report->live_keys));
     }
-    (void)printf("%" PRIu64 " rows, %" PRIu64 " bytes, %" PRIu64
-                 " sync marks\n",
-                 report->rows, report->log_bytes, report->marks);
-    if (report->damaged != 0) {
-        (void)printf("  %" PRIu64 " damaged places. `tst check --repair %s` "
+    (void)printf("%" PRIu64 " row%s, %" PRIu64 " bytes, %" PRIu64
+                 " sync mark%s\n",
+                 report->rows, tst_s(report->rows), report->log_bytes,
+                 report->marks, tst_s(report->marks));
+    if (report->damaged != 0 && !has_log(report)) {
+        (void)printf("  no log of a store is left that could be repaired; go "
+                     "back to a backup\n");
+    } else if (report->damaged != 0) {
+        (void)printf("  %" PRIu64 " damaged place%s. `tst check --repair %s` "
                      "saves what is valid and keeps the old log beside it\n",
-                     report->damaged, args->dir);
+                     report->damaged, tst_s(report->damaged), args->dir);
     }
     if (report->torn_bytes != 0) {
-        (void)printf("  %" PRIu64 " torn bytes at the end, not known to be "
+        (void)printf("  %" PRIu64 " torn byte%s at the end, not known to be "
                      "durable; the next writer cuts them off and keeps a "
                      "copy\n",
-                     report->torn_bytes);
+                     report->torn_bytes, tst_s(report->torn_bytes));
     }
 }
 
@@ -121,32 +131,35 @@ static void put_repair(const tst_args *args, const toon_repair_report *report) {
     if (report->before[0] == '\0') {
         if (!args->quiet) {
             (void)printf("%s: the log is sound, %" PRIu64
-                         " keys; it was left as it is\n",
-                         args->dir, report->keys);
+                         " key%s; it was left as it is\n",
+                         args->dir, report->keys, tst_s(report->keys));
         }
         return;
     }
-    (void)printf("%s: repaired, %" PRIu64 " keys are there\n", args->dir,
-                 report->keys);
-    (void)printf("  %" PRIu64 " keys lost, %" PRIu64
-                 " older than they were; %" PRIu64 " rows kept, %" PRIu64
-                 " lost\n",
-                 report->keys_lost, report->keys_older, report->rows_kept,
-                 report->rows_lost);
+    (void)printf("%s: repaired, %" PRIu64 " key%s there\n", args->dir,
+                 report->keys, report->keys == 1 ? " is" : "s are");
+    (void)printf(
+        "  %" PRIu64 " key%s lost, %" PRIu64 " older than before; %" PRIu64
+        " row%s kept, %" PRIu64 " lost\n",
+        report->keys_lost, tst_s(report->keys_lost), report->keys_older,
+        report->rows_kept, tst_s(report->rows_kept), report->rows_lost);
     if (report->keys_deleted != 0) {
-        (void)printf("  %" PRIu64 " keys had been deleted, as the index "
-                     "tells, and are not there\n",
-                     report->keys_deleted);
+        (void)printf("  %" PRIu64 " key%s had been deleted, as the index "
+                     "tells, and %s not there\n",
+                     report->keys_deleted, tst_s(report->keys_deleted),
+                     report->keys_deleted == 1 ? "is" : "are");
     }
     if (report->keys_unknown != 0) {
-        (void)printf("  in %" PRIu64 " places nobody knows whose records were "
-                     "lost: any key may be concerned\n",
-                     report->keys_unknown);
+        (void)printf("  in %" PRIu64 " place%s nobody knows whose records "
+                     "were lost: any key may be concerned\n",
+                     report->keys_unknown, tst_s(report->keys_unknown));
     }
     (void)printf("  the old log is %s/%s\n", args->dir, report->before);
     if (report->aside[0] != '\0') {
-        (void)printf("  %" PRIu64 " damaged bytes are in %s/%s\n",
-                     report->bytes_aside, args->dir, report->aside);
+        (void)printf("  %" PRIu64 " damaged byte%s in %s/%s\n",
+                     report->bytes_aside,
+                     report->bytes_aside == 1 ? " is" : "s are", args->dir,
+                     report->aside);
     }
 }
 
@@ -182,13 +195,13 @@ static int ask(const tst_args *args) {
     toon_err err =
         toon_check(args->dir, put_finding, show_progress, &check, &report);
     tst_bar_clear(&check.bar);
-    if (err != TOON_CORRUPT || report.damaged == 0) {
+    if (err != TOON_CORRUPT || !has_log(&report)) {
         return -1;
     }
     (void)fprintf(stderr,
-                  "%s: %" PRIu64 " damaged places. Write a new log of what is "
-                  "valid? The old one is kept. [y/N] ",
-                  args->dir, report.damaged);
+                  "%s: %" PRIu64 " damaged place%s. Write a new log of what "
+                  "is valid? The old one is kept. [y/N] ",
+                  args->dir, report.damaged, tst_s(report.damaged));
     int answer = getchar();
     if (answer == 'y' || answer == 'Y') {
         return -1;

@@ -27,10 +27,11 @@ static void put_gain(const tst_args *args, const toon_stats *before,
     }
     (void)printf("%s: compacted\n  %" PRIu64 " bytes before, %" PRIu64
                  " after: %" PRIu64 " gained (%.0f %%)\n  %" PRIu64
-                 " rows before, %" PRIu64 " after, for %" PRIu64 " keys\n",
+                 " row%s before, %" PRIu64 " after, for %" PRIu64 " key%s\n",
                  args->dir, before->log_bytes, after->log_bytes, gained,
                  100.0 * (double)gained / (double)before->log_bytes,
-                 before->rows, after->rows, after->keys);
+                 before->rows, tst_s(before->rows), after->rows, after->keys,
+                 tst_s(after->keys));
 }
 
 int tst_compact(const tst_args *args) {

@@ -50,10 +50,10 @@ static void put_report(const tst_args *args, const toon_stats *stats,
                      stats->keys, stats->rows, stats->log_bytes, spent_ms);
         return;
     }
-    (void)printf("%s: copied to %s\n  %" PRIu64 " keys in %" PRIu64
-                 " rows, %" PRIu64 " bytes, %.1f s\n",
-                 args->dir, to, stats->keys, stats->rows, stats->log_bytes,
-                 (double)spent_ms / 1000);
+    (void)printf("%s: copied to %s\n  %" PRIu64 " key%s in %" PRIu64
+                 " row%s, %" PRIu64 " bytes, %.1f s\n",
+                 args->dir, to, stats->keys, tst_s(stats->keys), stats->rows,
+                 tst_s(stats->rows), stats->log_bytes, (double)spent_ms / 1000);
 }
 
 int tst_copy(const tst_args *args) {

@@ -226,9 +226,10 @@ static int write_all(importing *it) {
     }
     if (code != TST_DONE) {
         toon_batch_cancel(it->store);
-        tst_say("%s: %" PRIu64 " keys were imported before; --replace imports "
-                "them again",
-                it->to->dir, it->committed);
+        tst_say("%s: %" PRIu64 " key%s imported before; --replace imports "
+                "all again",
+                it->to->dir, it->committed,
+                it->committed == 1 ? " was" : "s were");
         return code;
     }
     err = toon_batch_commit(it->store);
@@ -251,13 +252,14 @@ static void put_report(const importing *it, int64_t spent_ms) {
                      spent_ms);
         return;
     }
-    (void)printf("%s: imported to %s\n  %" PRIu64 " keys of %" PRIu64
-                 " rows, %" PRIu64 " of them deleted, %.1f s\n",
-                 from, it->to->dir, it->imported, it->v1.rows, it->deleted,
+    (void)printf("%s: imported to %s\n  %" PRIu64 " key%s of %" PRIu64
+                 " row%s, %" PRIu64 " of them deleted, %.1f s\n",
+                 from, it->to->dir, it->imported, tst_s(it->imported),
+                 it->v1.rows, tst_s(it->v1.rows), it->deleted,
                  (double)spent_ms / 1000);
     if (it->left_out > 0) {
-        (void)printf("  %" PRIu64 " damaged places were left out\n",
-                     it->left_out);
+        (void)printf("  %" PRIu64 " damaged place%s left out\n", it->left_out,
+                     it->left_out == 1 ? " was" : "s were");
     }
 }
 

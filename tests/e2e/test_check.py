@@ -60,6 +60,28 @@ class Check(harness.StoreTest):
         self.assertIn("--repair", self.tst("check", self.data, code=NO))
         self.assertEqual(self.files(), before)
 
+    def test_one_is_not_told_as_many(self):
+        for key in "ab":
+            self.tst("set", self.data, key, "1")
+        self.damage(rb"^b[^:]*: ")
+        self.assertIn("  1 damaged place. ", self.tst("check", self.data, code=NO))
+        said = self.tst("check", "--repair", self.data, code=NO)
+        self.assertIn("repaired, 1 key is there", said)
+        self.assertIn("  1 key lost, ", said)
+        self.assertIn("1 row kept, 1 lost", said)
+        self.assertIn("1 live key in 1 row,", self.tst("check", self.data))
+
+    def test_a_repair_is_offered_only_where_there_is_a_log(self):
+        self.fill()
+        for damage in (b"TOON001\0no", b"", os.urandom(500), None):
+            os.remove(self.log)
+            if damage is not None:
+                harness.write_file(self.log, damage)
+            out = self.tst("check", self.data, code=NO)
+            self.assertNotIn("--repair", out)
+            self.assertIn("backup", out)
+            self.tst("check", "--repair", self.data, code=FAILED)
+
     def test_a_wrong_index_is_damage_and_costs_nothing(self):
         self.fill()
         index = os.path.join(self.data, "db.toon.idx")

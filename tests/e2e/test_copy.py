@@ -99,7 +99,7 @@ class Copies(CopyTest):
             client.delete("b")
         out = self.tst("copy", server.data, self.path("copy"))
         self.assertIn(b"copied to " + self.path("copy").encode(), out)
-        self.assertIn(b"1 keys in 3 rows", out)
+        self.assertIn(b"1 key in 3 rows", out)
         self.assertEqual(self.assert_sound(self.path("copy")), {"a": "1"})
         report = json.loads(self.tst("copy", "-j", server.data, self.path("two")))
         self.assertEqual(
