@@ -230,6 +230,9 @@ static void parse_flags(settings *s, int argc, char **argv) {
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
+    static char name[] = "tstfs"; /* how getopt_long() begins its lines */
+
+    argv[0] = name;
     /* mount(8) may add -n, -s and -v, which mean nothing here. */
     for (int c;
          (c = getopt_long(argc, argv, "o:fhVnsv", options, NULL)) != -1;) {

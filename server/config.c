@@ -519,6 +519,14 @@ static int apply_flag(config *c, int argc, char *const *argv, char *error) {
     return 0;
 }
 
+/* Does it make sense as a whole? */
+static bool is_coherent(const config *c, char *error) {
+    if (c->mount_options[0] == '\0' || c->mount[0] != '\0')
+        return true;
+    return refuse(error, "mount-options is given without mount, and nothing "
+                         "would be mounted; add --mount DIR");
+}
+
 bool config_read_args(config *c, int argc, char *const *argv, char *error) {
     int at = 1;
 
@@ -542,7 +550,7 @@ bool config_read_args(config *c, int argc, char *const *argv, char *error) {
             return false;
         at += used;
     }
-    return true;
+    return is_coherent(c, error);
 }
 
 /* ---------------------------------------------------------------- telling */

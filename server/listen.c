@@ -153,6 +153,18 @@ static bool is_served(const char *path) {
     return served;
 }
 
+/* Binding would only say that access is refused. */
+static bool has_dir(const char *path) {
+    char dir[sizeof((struct sockaddr_un *)0)->sun_path];
+    const char *slash = strrchr(path, '/');
+    struct stat there;
+
+    if (!slash || slash == path)
+        return true;
+    (void)snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
+    return stat(dir, &there) == 0 || errno != ENOENT;
+}
+
 static bool unix_refused(const char *path, const char *why, char *error) {
     (void)snprintf(error, CONFIG_ERROR_TEXT,
                    "cannot listen on the socket %.200s: %s; choose another "
@@ -177,6 +189,8 @@ static bool listen_unix(loop *l, char *error) {
             return unix_refused(path, "another server uses it", error);
         unlink(path);
     }
+    if (!has_dir(path))
+        return unix_refused(path, "its directory does not exist", error);
     uv_pipe_init(&l->uv, &s->pipe, 0);
     l->listeners_count++;
     s->handle.data = l;

@@ -252,7 +252,8 @@ int main(int argc, char **argv) {
     config cfg;
     int status = 1;
 
-    if (take_word(&argc, argv, "--help")) {
+    if (take_word(&argc, argv, "--help") ||
+        (argc > 1 && strcmp(argv[1], "-h") == 0)) {
         print_help();
         return 0;
     }

@@ -160,6 +160,22 @@ class DamagedFiles(harness.StoreTest):
         self.assert_refused("db.toon")
 
 
+class Starts(harness.StoreTest):
+    def test_what_cannot_be_meant_is_refused_in_words(self):
+        for words, text in (
+            (["--mount-options", "ro"], "add --mount DIR"),
+            (["--unixsocket", self.path("no", "s")], "directory does not exist"),
+        ):
+            server = self.server(start=False, args=words)
+            with self.assertRaisesRegex(harness.StartFailed, text):
+                server.start()
+
+    def test_help_is_given_by_both_its_names(self):
+        helps = [harness.run(harness.TSTD, word).stdout for word in ("-h", "--help")]
+        self.assertEqual(*helps)
+        self.assertIn(b"--mount-options", helps[0])
+
+
 class SecondServer(harness.StoreTest):
     def test_a_second_server_is_told_the_directory_and_the_pid(self):
         first = self.server()

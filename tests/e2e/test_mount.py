@@ -680,6 +680,7 @@ class Processes(MountTest):
     def test_failures_are_one_line_and_a_status(self):
         for arguments, status, text in (
             ([self.data], 2, b"mount point"),
+            (["--bogus"], 2, b"bogus"),
             ([self.data, self.path("missing")], 1, b"no such directory"),
             ([self.data, self.mnt, "-o", "nonsense"], 2, b"nonsense"),
             ([self.data, self.mnt, "-o", "cache=many"], 2, b"cache=many"),
@@ -688,6 +689,7 @@ class Processes(MountTest):
             done = harness.run(harness.TSTFS, *arguments, check=False)
             self.assertEqual(done.returncode, status, done.stderr)
             self.assertIn(text, done.stderr)
+            self.assertTrue(done.stderr.startswith(b"tstfs: "), done.stderr)
         self.assertFalse(harness.is_mounted(self.mnt))
 
     def test_a_store_in_use_is_named_with_its_process(self):
