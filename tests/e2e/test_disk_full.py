@@ -356,6 +356,29 @@ class SmallDisk(FullTest):
         server.start()
         self.assert_there(server, there, refused)
 
+    def test_a_store_is_compacted_on_another_disk_as_the_readme_says(self):
+        server = self.small_server("--compact-garbage", "100")
+        there, refused = self.fill(server)
+        with server.client() as client:
+            self.remove_some(client, there, len(there) // 2)
+        self.occupy()
+        self.stop(server)
+        size = os.path.getsize(os.path.join(server.data, "db.toon"))
+        other = self.path("other")
+        for command in (["copy", server.data], ["compact"], ["check"]):
+            harness.run(harness.TST, *command, other)
+        for name in ("db.toon", "db.toon.idx"):
+            path = os.path.join(server.data, name)
+            if os.path.exists(path):
+                os.remove(path)
+        harness.run(harness.TST, "copy", other, server.data)
+        self.assertLess(os.path.getsize(os.path.join(server.data, "db.toon")), size)
+        server.start()
+        self.assert_there(server, there, refused)
+        with server.client() as client:
+            self.assertTrue(client.set("more", "x" * 100000))
+        self.stop(server)
+
     def test_somebody_elses_file_is_no_lasting_harm(self):
         server = self.small_server()
         with server.client() as client:
