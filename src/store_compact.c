@@ -372,13 +372,11 @@ static void look_at_space(toon_store *store, const toon_compaction *compaction,
     if (extent.log < compaction->at || extent.log < compaction->start)
         return; /* another log: this one has been cleared */
     uint64_t copy = copy_to_be(compaction, &extent);
-    uint64_t to_copy = copy - toon_log_end(compaction->into->log);
     uint64_t room = room_left(&extent, copy);
-    uint64_t on_disk = room_on_disk(store, to_copy);
+    uint64_t on_disk =
+        room_on_disk(store, copy - toon_log_end(compaction->into->log));
     if (on_disk < room)
         room = on_disk;
-    if (on_disk < to_copy / 8 && on_disk < LOOK_BYTES)
-        atomic_store(&store->care.making_room, true);
     if (pace->next_look == 0)
         pace->room = room;
     set_brake(store, &extent, room);

@@ -274,38 +274,6 @@ class SmallDisk(FullTest):
         server.start()
         self.assert_there(server, there)
 
-    def test_a_third_of_the_disk_is_overwritten_for_longer_than_it(self):
-        server = self.small_server()
-        size = DISK_MB * MB // 18
-        there = {}
-        with server.client() as client:
-            for number in range(60):
-                name = "key%d" % (number % 6)
-                value = text_of(name, size) + b"%d" % number
-                self.assert_refused_at_most_for_a_while(client, "SET", name, value)
-                there[name] = value
-            self.assertGreater(client.info("toonstore")["compactions"], 0)
-        self.assert_there(server, there)
-        self.stop(server)
-        self.check(server)
-
-    def test_what_was_removed_comes_back_without_a_refused_write(self):
-        server = self.small_server()
-        there = {}
-        with server.client() as client:
-            for number in range(DISK_MB * MB * 3 // 4 // 20000):
-                name = "key%d" % number
-                there[name] = text_of(name, 20000)
-                client.set(name, there[name])
-            before = client.info("toonstore")["compactions"]
-            self.remove_some(client, there, len(there) * 9 // 10)
-            harness.wait_until(
-                lambda: client.info("toonstore")["compactions"] > before, "a compaction"
-            )
-        self.assert_there(server, there)
-        self.stop(server)
-        self.check(server)
-
     @harness.needs_fuse
     def test_files_are_overwritten_for_longer_than_the_disk(self):
         for args in ((), ("--store-max", "%dmb" % (DISK_MB // 2))):
