@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* The hostile build transfers a few bytes a call, so that every caller meets
@@ -113,13 +112,6 @@ static bool sync_whole(const toon_io *io, int fd) {
         result = io->sync(fd);
     } while (result != 0 && errno == EINTR);
     return result == 0;
-}
-
-uint64_t toon_dir_space(const toon_dir *dir) {
-    struct statvfs space;
-    if (fstatvfs(dir->fd, &space) != 0)
-        return UINT64_MAX;
-    return (uint64_t)space.f_bavail * space.f_frsize;
 }
 
 /*

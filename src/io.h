@@ -59,8 +59,6 @@ void toon_dir_close(toon_dir *dir);
 /* Removes a directory that is empty; no failure is told. */
 void toon_dir_unmake(const char *path);
 toon_err toon_dir_sync(const toon_dir *dir);
-/* Bytes that the file system has left, as far as it tells. */
-uint64_t toon_dir_space(const toon_dir *dir);
 toon_err toon_dir_rename(const toon_dir *dir, const char *from, const char *to);
 /* A second name for a file; the first stays. Some file systems have none:
  * toon_last_error()->sys_errno is then EPERM or EOPNOTSUPP. */

@@ -120,64 +120,7 @@ static uint64_t room_left(const struct extent *extent, uint64_t copy) {
     return taken < max ? (max - taken) / 2 : 0;
 }
 
-/* What the file system and store_size_max leave. */
-struct left {
-    uint64_t disk, all;
-};
-
-static struct left look_at_left(const toon_store *store,
-                                const struct extent *extent) {
-    struct left left;
-    uint64_t max = store->options.store_size_max;
-    left.disk = toon_dir_space(&store->dir);
-    left.all = left.disk;
-    if (max > 0 && max < extent->log)
-        left.all = 0;
-    else if (max > 0 && max - extent->log < left.all)
-        left.all = max - extent->log;
-    return left;
-}
-
-/* How much is written until somebody looks again. */
-static uint64_t look_step(const struct left *left) {
-    uint64_t step = left->all / 8;
-    return step < LOOK_BYTES ? step : LOOK_BYTES;
-}
-
-/* Will the log soon have no room to grow, or its copy none? */
-static bool is_tight(const toon_store *store, const struct extent *extent,
-                     const struct left *left) {
-    uint64_t margin = look_step(left) * 3;
-    uint64_t max = store->options.store_size_max;
-    return left->disk < extent->live + margin ||
-           (max > 0 && left->all < max / 8);
-}
-
-/* The log's reserve makes room for it, too. */
-static bool copy_fits(const struct extent *extent, const struct left *left) {
-    uint64_t reserve = extent->log / 8;
-    return left->disk + (reserve < RESERVE_MAX ? reserve : RESERVE_MAX) >
-           extent->live;
-}
-
 /* -------------------------------------------------------------- what is due */
-
-/* Before it is too late for a copy, or somebody is refused. */
-static bool is_due_for_room(toon_store *store, const struct extent *extent) {
-    const struct care *care = &store->care;
-    uint64_t garbage = garbage_of(extent);
-    if (garbage < extent->log / 8 || garbage < STARVED_MIN ||
-        garbage < care->retry_dead)
-        return false;
-    if (atomic_load(&care->starved))
-        return true;
-    if (atomic_load(&care->garbage) >= GARBAGE_NEVER)
-        return false;
-    struct left left = look_at_left(store, extent);
-    bool tight = is_tight(store, extent, &left);
-    atomic_store(&store->care.tight, tight);
-    return tight && copy_fits(extent, &left);
-}
 
 static bool compaction_is_due(toon_store *store) {
     struct care *care = &store->care;
@@ -186,7 +129,8 @@ static bool compaction_is_due(toon_store *store) {
     if (atomic_load(&store->read_only) || !look_at_extent(store, &extent))
         return false;
     uint64_t garbage = garbage_of(&extent);
-    if (is_due_for_room(store, &extent))
+    if (atomic_load(&care->starved) && garbage >= extent.log / 8 &&
+        garbage >= STARVED_MIN && garbage >= care->retry_dead)
         return true;
     if (percent >= GARBAGE_NEVER || extent.log < LOG_MIN ||
         extent.log < care->retry_log)
@@ -233,14 +177,7 @@ static void end_pause(void *arg) {
 }
 
 static bool sync_all(void *arg) {
-    toon_store *store = arg;
-    toon_lock_writer(store);
-    toon_written written = toon_written_locked(store);
-    toon_unlock_writer(store);
-    /* What the index does not tell of gets a mark, to be known as durable. */
-    if (written.up_to == store->care.covered)
-        return toon_sync_up_to(store, written) == TOON_OK;
-    return toon_sync(store) == TOON_OK;
+    return toon_sync(arg) == TOON_OK; /* and says so in the log */
 }
 
 /* The volume that is the store's now; work on it is given up when it goes. */
@@ -267,7 +204,6 @@ static toon_err write_checkpoint(toon_store *store, const toon_pause *pause) {
     toon_point point = toon_point_of(volume);
     toon_written written = toon_written_locked(store);
     toon_pause_end(pause);
-    store->care.covered = point.covered;
     toon_err err = toon_sync_up_to(store, written);
     if (err == TOON_OK && !toon_pause_begin(pause))
         err = TOON_CONFLICT;
@@ -352,16 +288,8 @@ static void set_next_look(toon_store *store) {
     struct extent extent;
     if (!look_at_extent(store, &extent))
         return;
-    struct left left = look_at_left(store, &extent);
-    atomic_store(&store->care.tight, is_tight(store, &extent, &left));
-    atomic_store(&store->care.look_at, extent.log + look_step(&left));
+    atomic_store(&store->care.look_at, extent.log + LOOK_BYTES);
     set_brake(store, &extent, room_left(&extent, extent.live));
-}
-
-/* The same as room_left() tells, for a disk on which so much is copied yet. */
-static uint64_t room_on_disk(const toon_store *store, uint64_t to_copy) {
-    uint64_t left = toon_dir_space(&store->dir);
-    return left > to_copy ? (left - to_copy) / 2 : 0;
 }
 
 static void look_at_space(toon_store *store, const toon_compaction *compaction,
@@ -371,18 +299,12 @@ static void look_at_space(toon_store *store, const toon_compaction *compaction,
         return;
     if (extent.log < compaction->at || extent.log < compaction->start)
         return; /* another log: this one has been cleared */
-    uint64_t copy = copy_to_be(compaction, &extent);
-    uint64_t room = room_left(&extent, copy);
-    uint64_t on_disk =
-        room_on_disk(store, copy - toon_log_end(compaction->into->log));
-    if (on_disk < room)
-        room = on_disk;
+    uint64_t room = room_left(&extent, copy_to_be(compaction, &extent));
     if (pace->next_look == 0)
         pace->room = room;
     set_brake(store, &extent, room);
     pace->next_look = compaction->at + LOOK_BYTES / 4;
     pace->fast = pace->fast || atomic_load(&store->care.starved) ||
-                 atomic_load(&store->care.tight) ||
                  room <= pace->room / 4 * 3 || is_awaited(store);
     if (pace->fast)
         hold_writers(store, pace, &extent, compaction->at, room);
@@ -482,14 +404,6 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
     return err;
 }
 
-static bool fits_beside(toon_store *store) {
-    struct extent extent;
-    if (!look_at_extent(store, &extent))
-        return true;
-    struct left left = look_at_left(store, &extent);
-    return left.disk > extent.live + extent.live / 16;
-}
-
 /* A full disk: what the log has reserved is room for the copy, but for some
  * deletions. */
 static void give_room(toon_store *store) {
@@ -523,7 +437,7 @@ static void free_replaced(toon_volume *old) {
 static toon_err compact_once(toon_store *store) {
     struct care *care = &store->care;
     toon_compaction compaction;
-    if (atomic_load(&care->starved) || !fits_beside(store))
+    if (atomic_load(&care->starved))
         give_room(store);
     toon_volume *volume = begin_work(store);
     toon_err err = toon_compaction_begin(&compaction, &store->dir, volume,

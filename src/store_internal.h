@@ -56,13 +56,11 @@ struct care {
     uint64_t retry_log; /* after a failure, not before the log is so long … */
     uint64_t retry_dead;    /* … or, on a full disk, has so much garbage */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
-    uint64_t covered;       /* by the index that is being written */
 
     _Atomic unsigned garbage;   /* percent */
     _Atomic uint64_t rate;      /* bytes a second */
     _Atomic uint64_t look_at;   /* length of the log at which to look again */
     _Atomic bool starved;       /* a change was refused for want of room */
-    _Atomic bool tight;         /* soon one will be, or no copy fits any more */
     _Atomic bool making_room;   /* refuse those that add */
     _Atomic uint64_t hold_rate; /* bytes a second for writers; 0: no bound */
     _Atomic uint64_t brake_at;  /* writers wait past this length of the log */

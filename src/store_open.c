@@ -68,8 +68,7 @@ static void *keep(void *arg) {
     while (wait_for_tick(store)) {
         keep_expiring(store);
         keep_synced(store, &next_sync_ms);
-        if (atomic_load(&store->care.starved) ||
-            atomic_load(&store->care.tight)) /* what is removed may be enough */
+        if (atomic_load(&store->care.starved))
             toon_care_look(store);
     }
     return NULL;
