@@ -43,9 +43,11 @@ enum {
 #define GARBAGE_SURPLUS ((uint64_t)24 << 20)
 #endif
 #define RESERVE_MAX ((uint64_t)16 << 20)
-#define STARVED_MIN ((uint64_t)64 << 10) /* of garbage, on a full disk */
-#define SPACE_SLACK ((uint64_t)88 << 20) /* 128 MiB less what is reserved */
-#define INDEX_MAX   (SPACE_SLACK / 2)    /* of it for an index */
+#define RETRY_NS    ((int64_t)1000000000) /* of a failed one, at least */
+#define RETRY_TIMES 8                     /* what it took */
+#define STARVED_MIN ((uint64_t)64 << 10)  /* of garbage, on a full disk */
+#define SPACE_SLACK ((uint64_t)88 << 20)  /* 128 MiB less what is reserved */
+#define INDEX_MAX   (SPACE_SLACK / 2)     /* of it for an index */
 #define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
 
 static int64_t monotonic_ns(void) {
@@ -130,7 +132,8 @@ static bool compaction_is_due(toon_store *store) {
         return false;
     uint64_t garbage = garbage_of(&extent);
     if (atomic_load(&care->starved) && garbage >= extent.log / 8 &&
-        garbage >= STARVED_MIN && garbage >= care->retry_dead)
+        garbage >= STARVED_MIN &&
+        (garbage >= care->retry_dead || monotonic_ns() >= care->retry_ns))
         return true;
     if (percent >= GARBAGE_NEVER || extent.log < LOG_MIN ||
         extent.log < care->retry_log)
@@ -177,7 +180,14 @@ static void end_pause(void *arg) {
 }
 
 static bool sync_all(void *arg) {
-    return toon_sync(arg) == TOON_OK; /* and says so in the log */
+    toon_store *store = arg;
+    toon_lock_writer(store);
+    toon_written written = toon_written_locked(store);
+    toon_unlock_writer(store);
+    /* What the index does not tell of gets a mark, to be known as durable. */
+    if (written.up_to == store->care.covered)
+        return toon_sync_up_to(store, written) == TOON_OK;
+    return toon_sync(store) == TOON_OK;
 }
 
 /* The volume that is the store's now; work on it is given up when it goes. */
@@ -204,6 +214,7 @@ static toon_err write_checkpoint(toon_store *store, const toon_pause *pause) {
     toon_point point = toon_point_of(volume);
     toon_written written = toon_written_locked(store);
     toon_pause_end(pause);
+    store->care.covered = point.covered;
     toon_err err = toon_sync_up_to(store, written);
     if (err == TOON_OK && !toon_pause_begin(pause))
         err = TOON_CONFLICT;
@@ -459,8 +470,10 @@ static toon_err compact_once(toon_store *store) {
 }
 
 /* Not again at once for the same reason: `dead` was the garbage when it began,
- * for what was removed since may be all that was lacking. */
-static void note_failure(toon_store *store, toon_err err, uint64_t dead) {
+ * for what was removed since may be all that was lacking. On a full disk room
+ * may come from elsewhere, too, so there it is tried now and then. */
+static void note_failure(toon_store *store, toon_err err, uint64_t dead,
+                         int64_t took_ns) {
     struct care *care = &store->care;
     struct extent extent = {0};
     if (err == TOON_CONFLICT || !look_at_extent(store, &extent))
@@ -468,6 +481,7 @@ static void note_failure(toon_store *store, toon_err err, uint64_t dead) {
     uint64_t more = extent.log / 4;
     care->retry_log = extent.log + (more > LOG_MIN ? more : LOG_MIN);
     care->retry_dead = dead + extent.log / 64 + 4096;
+    care->retry_ns = monotonic_ns() + RETRY_NS + took_ns * RETRY_TIMES;
     say(store, TOON_WARNING);
 }
 
@@ -520,7 +534,8 @@ static void compact(toon_store *store) {
         care->retry_dead = 0;
         care->checkpoint_at = 1; /* the new log has no index yet */
     } else {
-        note_failure(store, err, garbage_of(&before));
+        note_failure(store, err, garbage_of(&before),
+                     monotonic_ns() - began_ns);
     }
     end_compaction(care, err, (monotonic_ns() - began_ns) / 1000000);
 }

@@ -141,7 +141,7 @@ static toon_err change_value(struct judge *judge, const toon_record *record,
 static bool put_piece(const toon_record *piece, toon_buf *out) {
     size_t size;
     if (!toon_record_value_size(piece, &size) || size > TOON_VALUE_SIZE_LIMIT ||
-        !toon_buf_reserve(out, size) ||
+        !toon_buf_reserve(out, size + 1) || /* also of none */
         !toon_record_value(piece, out->data + out->size))
         return false;
     out->size += size;

@@ -102,9 +102,11 @@ class ToonLog(harness.StoreTest):
             client.expire("pair:key:1", 100000)
             client.set("from", "value")
             client.rename("from", "to")
+            compacted = client.info("toonstore")["compactions"] > 0
         entries, live = self.read_log(server)
         self.assertGreater(self.assert_same_map(entries, live), 150)
-        self.assertEqual(entries["grown"][-1][0], "a")
+        if not compacted:
+            self.assertEqual(entries["grown"][-1][0], "a")
         self.assertEqual(live[b"grown"], b"one\ntwo\n")
 
     @harness.needs_fuse

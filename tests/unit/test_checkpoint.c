@@ -119,7 +119,7 @@ static void what_is_renamed_meanwhile_keeps_its_value(void **state) {
     assert_sound(self);
 }
 
-enum { MANY = 3000 }; /* the slots are copied in several pauses */
+enum { MANY = 1500 }; /* the slots are copied in several pauses */
 
 static void rename_many(struct fixture *self, const char *from,
                         const char *to) {
