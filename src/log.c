@@ -394,11 +394,21 @@ toon_err toon_log_cut(toon_log *log, uint64_t size) {
 }
 
 void toon_log_reserve(toon_log *log, uint64_t size) {
+    enum { BLOCK_SIZE = 4096 }; /* less is not worth a call */
+
     uint64_t end = toon_log_end(log) + size;
-    if (end > log->allocated &&
-        toon_file_allocate(&log->file, log->allocated, end - log->allocated) ==
-            TOON_OK)
-        log->allocated = end;
+    uint64_t step = end > log->allocated ? end - log->allocated : 0;
+    while (step >= BLOCK_SIZE) {
+        toon_err err = toon_file_allocate(&log->file, log->allocated, step);
+        if (err != TOON_OK && err != TOON_FULL)
+            return;
+        if (err == TOON_OK)
+            log->allocated += step;
+        else
+            step /= 2;
+        if (step > end - log->allocated)
+            step = end - log->allocated;
+    }
 }
 
 void toon_log_trim(toon_log *log) {

@@ -585,7 +585,7 @@ static void update_cache(toon_store *store, const toon_change_plan *plan,
     toon_cache_put(store->cache, plan->blob);
 }
 
-static uint64_t cushion(const toon_log *log) {
+uint64_t toon_cushion(const toon_log *log) {
     uint64_t size = toon_log_end(log) / 8;
     if (size < CUSHION_MIN)
         return CUSHION_MIN;
@@ -620,7 +620,7 @@ static toon_err admit(toon_store *store, size_t begun, bool removes) {
         toon_log_drop(log, begun);
         return err;
     }
-    return note_room(store, toon_log_admit(log, begun, cushion(log),
+    return note_room(store, toon_log_admit(log, begun, toon_cushion(log),
                                            store->options.store_size_max));
 }
 
@@ -639,7 +639,7 @@ toon_err toon_reserve(toon_store *store, size_t bytes) {
                                                   : check_making_room(store);
     if (err == TOON_OK)
         err =
-            note_room(store, toon_log_make_room(log, end, cushion(log),
+            note_room(store, toon_log_make_room(log, end, toon_cushion(log),
                                                 store->options.store_size_max));
     toon_unlock_gathered(store);
     return err;

@@ -415,12 +415,16 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
     return err;
 }
 
-/* A full disk: what the log has reserved is room for the copy, but for some
- * deletions. */
+/* A full disk: what the log has reserved is room for the copy, but for the
+ * deletions that come meanwhile. */
 static void give_room(toon_store *store) {
+    enum { FOR_DELETIONS = 8 }; /* one part in so many */
+
     toon_lock_writer(store);
-    toon_log_trim(atomic_load(&store->volume)->log);
-    toon_log_reserve(atomic_load(&store->volume)->log, TOON_LOG_RESERVE);
+    toon_log *log = atomic_load(&store->volume)->log;
+    uint64_t kept = toon_cushion(log) / FOR_DELETIONS;
+    toon_log_trim(log);
+    toon_log_reserve(log, kept > TOON_LOG_RESERVE ? kept : TOON_LOG_RESERVE);
     atomic_store(&store->care.making_room, true);
     toon_unlock_writer(store);
 }
@@ -433,6 +437,20 @@ static void begin_anew(toon_store *store) {
 
 static void nothing(void *arg) {
     (void)arg;
+}
+
+/* The other way round, whether or not there is a copy now: those that remove
+ * have their reserve again before any others may take the room. The error of
+ * the compaction stays the last one. */
+static void take_room_back(toon_store *store) {
+    toon_error told = *toon_last_error();
+    toon_epoch_drain(); /* mappings of a copy that was given up keep its space */
+    toon_lock_writer(store);
+    toon_log *log = atomic_load(&store->volume)->log;
+    toon_log_reserve(log, toon_cushion(log));
+    atomic_store(&store->care.making_room, false);
+    toon_unlock_writer(store);
+    (void)toon_fail_again(&told);
 }
 
 /* Here, and not by whoever writes next: to unmap and to close a large file
@@ -465,7 +483,8 @@ static toon_err compact_once(toon_store *store) {
         toon_compaction_end(&compaction);
     }
     atomic_store(&care->hold_rate, 0);
-    atomic_store(&care->making_room, false);
+    if (atomic_load(&care->making_room))
+        take_room_back(store);
     return err;
 }
 

@@ -244,6 +244,10 @@ void toon_unlock_gathered(toon_store *store);
 
 void toon_care_init(toon_store *store);
 void toon_care_free(toon_store *store);
+/* Writer lock. What those that add leave reserved behind the log's end, for
+ * those that remove. */
+uint64_t toon_cushion(const toon_log *log);
+
 toon_err toon_care_start(toon_store *store);
 void toon_care_stop(toon_store *store);
 

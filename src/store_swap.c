@@ -220,6 +220,14 @@ static void tell_moved_locked(toon_store *store) {
     toon_queue_events_locked(store);
 }
 
+/* What is reserved for those that remove, on a disk that may have no more. */
+static void move_reserve(toon_log *old, toon_log *fresh) {
+    uint64_t end = toon_log_end(old);
+    uint64_t size = old->allocated > end ? old->allocated - end : 0;
+    toon_log_trim(old);
+    toon_log_reserve(fresh, size);
+}
+
 /* Both locks are held, and nothing is gathered. */
 static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
                             bool sync) {
@@ -240,6 +248,8 @@ static toon_err swap_locked(toon_store *store, toon_compaction *compaction,
     store->dir_unsynced = true;
     publish_locked(store, fresh);
     compaction->replaced = old;
+    if (atomic_load(&store->care.making_room))
+        move_reserve(old->log, fresh->log);
     tell_moved_locked(store);
     return TOON_OK;
 }
