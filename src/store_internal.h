@@ -66,6 +66,7 @@ struct care {
     _Atomic bool making_room;   /* refuse those that add */
     _Atomic uint64_t hold_rate; /* bytes a second for writers; 0: no bound */
     _Atomic uint64_t brake_at;  /* writers wait past this length of the log */
+    _Atomic uint64_t low_at;    /* likewise, while room is made: it runs out */
     _Atomic int64_t hold_due_ns;
     _Atomic uint64_t done, total, compactions, checkpoints, indexed;
     _Atomic toon_err last_result;
@@ -262,17 +263,20 @@ static inline void toon_care_if_grown(toon_store *store) {
         toon_care_look(store);
 }
 
-/* Without locks: a writer of so many bytes waits a little if the log would
- * outgrow its space before the compaction that runs is done. */
-void toon_wait_for_space(toon_store *store, size_t bytes);
+/* Without locks: who wrote so many bytes, the log's last up to `up_to`, waits a
+ * little, lest the log outgrows its space before a compaction that runs is
+ * done. */
+void toon_wait_for_space(toon_store *store, uint64_t up_to, size_t bytes);
 
 static inline void toon_hold_back(toon_store *store, toon_written written,
                                   size_t bytes) {
     struct care *care = &store->care;
     if (atomic_load_explicit(&care->hold_rate, memory_order_relaxed) != 0 ||
         written.up_to >=
-            atomic_load_explicit(&care->brake_at, memory_order_relaxed))
-        toon_wait_for_space(store, bytes);
+            atomic_load_explicit(&care->brake_at, memory_order_relaxed) ||
+        written.up_to >=
+            atomic_load_explicit(&care->low_at, memory_order_relaxed))
+        toon_wait_for_space(store, written.up_to, bytes);
 }
 
 void toon_stat_care(toon_store *store, toon_stats *out);

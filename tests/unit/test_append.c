@@ -156,14 +156,8 @@ static void what_is_replaced_is_garbage_to_the_last_byte(void **state) {
 
 static toon_io io;
 
-/* In the hostile build the index is saved again and again, which reads too. */
-#ifdef TOON_HOSTILE
-#define READS_MAX(bytes) SIZE_MAX
-#else
-#define READS_MAX(bytes) (bytes)
-#endif
-
-/* On a disk of which nothing can be mapped, so that reads are counted. */
+/* On a disk of which nothing can be mapped, so that reads are counted; nobody
+ * saves an index meanwhile, which reads too. */
 static int counting_setup(void **state) {
     struct fixture *self = calloc(1, sizeof *self);
     memset(&faulty, 0, sizeof faulty);
@@ -176,7 +170,10 @@ static int counting_setup(void **state) {
     self->options.cache_policy = TOON_CACHE_NONE;
     self->options.compact_garbage = 100;
     *state = self;
-    return toon_open_on(&io, self->dir, &self->options, &self->store);
+    if (toon_open_on(&io, self->dir, &self->options, &self->store) != TOON_OK)
+        return -1;
+    toon_care_stop(self->store);
+    return 0;
 }
 
 static int counting_teardown(void **state) {
@@ -194,7 +191,7 @@ static void an_append_reads_no_more_of_a_longer_value(void **state) {
             first = faulty.read_bytes;
         /* The newest piece each time, and at a merge a page for each: once for
          * its bytes, once to count it as garbage. */
-        assert_in_range(faulty.read_bytes, 1, READS_MAX(first + first / 8));
+        assert_in_range(faulty.read_bytes, 1, first + first / 8);
     }
     assert_in_range(first, 1, LINES / 10 * (200 + 2 * 4096));
     assert_lines(self, "log", LINES);
@@ -205,7 +202,7 @@ static void a_stat_reads_one_piece(void **state) {
     add_lines(self, "log", 0, LINES);
     faulty.read_bytes = 0;
     assert_int_equal(size_of(self, "log"), LINES * LINE);
-    assert_in_range(faulty.read_bytes, 1, READS_MAX(200));
+    assert_in_range(faulty.read_bytes, 1, 200);
 }
 
 static void meta_and_rename_leave_it_known(void **state) {
@@ -221,7 +218,7 @@ static void meta_and_rename_leave_it_known(void **state) {
     add_lines(self, "log.1", LINES, LINES + 10);
     assert_int_equal(size_of(self, "log.1"), (LINES + 10) * LINE);
     assert_ok(toon_delete(self->store, toon_str("log.1"), 0, NULL));
-    assert_in_range(faulty.read_bytes, 1, READS_MAX(40 * 4096));
+    assert_in_range(faulty.read_bytes, 1, 40 * 4096);
 }
 
 /* Puts a quote where none may stand, which who counts a value's bytes sees. */
@@ -338,22 +335,32 @@ static void and_what_was_cleared(void **state) {
     assert_long(self, "log2");
 }
 
+/* Also the index, which leaves a mark in the new log. */
+static void compact(struct fixture *self) {
+    toon_stats before, after;
+    toon_stat(self->store, &before);
+    assert_ok(toon_compact(self->store, NULL, NULL));
+    do {
+        toon_stat(self->store, &after);
+        assert_int_equal(usleep(1000), 0);
+    } while (after.checkpoints == before.checkpoints);
+}
+
 /* The new log begins with another value where the old one began with one. */
 static void and_what_was_compacted_away(void **state) {
     struct fixture *self = *state;
     toon_stats stats;
     add_lines(self, "rows", 0, 200); /* both logs' first has three digits */
     assert_ok(toon_delete(self->store, toon_str("rows"), 0, NULL));
-    assert_ok(toon_compact(self->store, NULL, NULL));
+    compact(self);
     uint64_t start = log_bytes(self);
     set_long(self, "gone");
     assert_int_equal(size_of(self, "gone"), LONG_TEXT);
     add_lines(self, "log", 0, 300);
     assert_ok(toon_delete(self->store, toon_str("gone"), 0, NULL));
-    assert_ok(toon_compact(self->store, NULL, NULL));
+    compact(self);
     toon_stat(self->store, &stats);
-    /* The index behind a compaction leaves a mark, sooner or later. */
-    assert_in_range(stats.log_bytes - stats.live_bytes, 1, start + 64);
+    assert_int_equal(stats.log_bytes - stats.live_bytes, start);
     assert_int_equal(pieces_of(self, "log"), 1);
     assert_lines(self, "log", 300);
     add_lines(self, "log", 300, 500);

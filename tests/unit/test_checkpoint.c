@@ -36,6 +36,7 @@ static bool checkpoint_at(struct fixture *self, unsigned pause_at,
     toon_store *store = self->store;
     struct meanwhile meanwhile = {self, change, pause_at};
     toon_pause pause = {begin_pause, end_pause, &meanwhile, sync_all};
+    toon_care_stop(store); /* its own thread would do the same meanwhile */
     const toon_volume *volume = atomic_load(&store->volume);
     toon_point point = toon_point_of(volume);
     assert_ok(toon_sync(store));
@@ -119,7 +120,12 @@ static void what_is_renamed_meanwhile_keeps_its_value(void **state) {
     assert_sound(self);
 }
 
-enum { MANY = 1500 }; /* the slots are copied in several pauses */
+/* So many that the slots are copied in several pauses. */
+#ifdef TOON_HOSTILE
+enum { MANY = 100 };
+#else
+enum { MANY = 1500 };
+#endif
 
 static void rename_many(struct fixture *self, const char *from,
                         const char *to) {
@@ -141,9 +147,6 @@ static void what_is_renamed_past_a_checkpoint_keeps_its_row(void **state) {
     struct fixture *self = *state;
     unsigned pause = 1;
     bool met;
-#ifdef TOON_HOSTILE
-    skip(); /* with so many its own thread does the same at the same time */
-#endif
     for (int i = 0; i < MANY; i++) {
         char key[32];
         (void)snprintf(key, sizeof key, "key%d", i);
