@@ -970,17 +970,24 @@ void life_copy(life *l) {
     remove_dir(dir);
 }
 
-void life_check(life *l) {
-    toon_check_report report;
+/* Until no call fails, or what is wanted is found all the same. */
+static toon_err check_in_spite(life *l, const char *what, toon_err wanted,
+                               toon_check_report *report) {
     toon_err err;
     bool came;
     do {
         enter(l);
-        err = toon_check_on(&fault_io, l->dir, NULL, NULL, NULL, &report);
+        err = toon_check_on(&fault_io, l->dir, NULL, NULL, NULL, report);
         came = fault_leave();
         if (came)
-            check_error(l, "check", err, TOON_OK);
-    } while (came && err != TOON_OK);
+            check_error(l, what, err, wanted);
+    } while (came && err != wanted);
+    return err;
+}
+
+void life_check(life *l) {
+    toon_check_report report;
+    toon_err err = check_in_spite(l, "check", TOON_OK, &report);
     bool torn = report.torn_bytes != 0 && !fault_left_a_torn_end();
     if (err != TOON_OK || report.damaged != 0 || torn ||
         report.live_keys < l->now.count ||
@@ -999,16 +1006,8 @@ static void check_same_file(life *l, const char *name, toon_slice wanted) {
 void life_check_damaged(life *l) {
     toon_slice log = slurp(l, LOG_NAME);
     toon_check_report report;
-    toon_err err;
-    bool came;
-    do {
-        enter(l);
-        err = toon_check_on(&fault_io, l->dir, NULL, NULL, NULL, &report);
-        came = fault_leave();
-        if (came)
-            check_error(l, "check of damage", err, TOON_CORRUPT);
-        check_same_file(l, LOG_NAME, log);
-    } while (came && err != TOON_CORRUPT);
+    toon_err err = check_in_spite(l, "check of damage", TOON_CORRUPT, &report);
+    check_same_file(l, LOG_NAME, log);
     if (err != TOON_CORRUPT || report.damaged != 1)
         wrong(l, "check of damage: %s, %llu damaged", toon_strerror(err),
               (unsigned long long)report.damaged);
