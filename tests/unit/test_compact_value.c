@@ -5,6 +5,7 @@
 #include "append_fixture.h"
 #include "compact.h"
 #include "epoch.h"
+#include "faulty_io.h"
 #include "key_hash.h"
 #include "store_internal.h"
 
@@ -547,6 +548,36 @@ static void somebody_who_always_syncs_is_waited_for(void **state) {
     assert_value(self, "k", "v");
 }
 
+static toon_io io;
+
+/* Also where it has been tried often: or a power cut behind the rename would
+ * take what the old log had kept. */
+static void what_is_durable_is_so_in_the_copy_before_the_swap(void **state) {
+    struct fixture *self = *state;
+    toon_compaction compaction;
+    bool swapped;
+    close_store(self);
+    io = faulty_io();
+    assert_ok(toon_open_on(&io, self->dir, &self->options, &self->store));
+    put(self, "old", "v");
+    begin_in_store(self, &compaction);
+    assert_ok(toon_compaction_sync(&compaction, 0));
+    put(self, "new", "v");
+    assert_ok(toon_sync(self->store));
+    faulty.sync_errno = EIO;
+    assert_int_not_equal(
+        toon_swap_compacted(self->store, &compaction, LAST_TRY, &swapped),
+        TOON_OK);
+    faulty.sync_errno = 0;
+    assert_false(swapped);
+    assert_null(compaction.replaced);
+    toon_compaction_end(&compaction);
+    assert_value(self, "new", "v");
+    reopen(self);
+    assert_value(self, "old", "v");
+    assert_value(self, "new", "v");
+}
+
 /* ------------------------------------------------------------- power cuts */
 
 /* What was copied takes the log's place. Returns its bytes, to be freed. */
@@ -626,6 +657,7 @@ int main(void) {
         VALUE_TEST(many_values_let_no_large_one_be_forgotten),
         VALUE_TEST(what_is_dear_is_not_copied_while_writers_wait),
         VALUE_TEST(somebody_who_always_syncs_is_waited_for),
+        VALUE_TEST(what_is_durable_is_so_in_the_copy_before_the_swap),
         VALUE_TEST(a_batch_is_not_synced_in_its_middle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
