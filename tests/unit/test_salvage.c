@@ -1096,6 +1096,49 @@ static void row_numbers_are_not_used_twice(void **state) {
     assert_true(row > again);
 }
 
+/* Twenty rows, and no index. Returns the last one's number. */
+static uint64_t add_rows(struct fixture *self, size_t starts[20]) {
+    uint64_t row = 0;
+    for (int i = 0; i < 20; i++) {
+        starts[i] = log_size(self);
+        assert_ok(toon_add(self->store, toon_str("v"), &row));
+    }
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    return row;
+}
+
+static void assert_repaired_above(struct fixture *self, uint64_t row) {
+    struct repair repair;
+    repair_store(self, &repair);
+    reopen(self);
+    assert_true(atomic_load(&self->store->volume)->log->base > row);
+}
+
+/* Damaged bytes may have been rows. */
+static void nor_where_nothing_tells_how_many_there_were(void **state) {
+    struct fixture *self = *state;
+    static const char zeros[4096];
+    size_t starts[20];
+    uint64_t row = add_rows(self, starts);
+    damage(self, 12, "\0\0\0", 4); /* no hint in the header */
+    damage(self, starts[2], zeros, starts[18] - starts[2]);
+    assert_repaired_above(self, row);
+}
+
+/* Rows that are missing at the end leave no bytes behind. */
+static void nor_where_the_header_alone_tells(void **state) {
+    struct fixture *self = *state;
+    size_t starts[20], size;
+    uint64_t row = add_rows(self, starts);
+    char *log = slurp(self, "db.toon", &size);
+    assert_true(toon_get_u32(log + 12) >= 20);
+    spill(self, "db.toon", log, starts[10]);
+    free(log);
+    flip(self, starts[3] + 8);
+    assert_repaired_above(self, row);
+}
+
 static void a_store_in_use_is_refused(void **state) {
     struct fixture *self = *state;
     struct repair repair;
@@ -1463,6 +1506,8 @@ int main(void) {
         STORE_TEST(the_old_log_and_the_damaged_bytes_are_kept),
         STORE_TEST(a_wrong_index_alone_is_taken_away),
         STORE_TEST(row_numbers_are_not_used_twice),
+        STORE_TEST(nor_where_nothing_tells_how_many_there_were),
+        STORE_TEST(nor_where_the_header_alone_tells),
         STORE_TEST(a_store_in_use_is_refused),
         STORE_TEST(a_crash_at_any_call_leaves_a_whole_store),
         STORE_TEST(a_failure_at_any_call_leaves_the_store_as_it_was),
