@@ -393,7 +393,7 @@ toon_err toon_log_cut(toon_log *log, uint64_t size) {
     return err;
 }
 
-void toon_log_reserve(toon_log *log, uint64_t size) {
+bool toon_log_reserve(toon_log *log, uint64_t size) {
     enum { BLOCK_SIZE = 4096 }; /* less is not worth a call */
 
     uint64_t end = toon_log_end(log) + size;
@@ -401,7 +401,7 @@ void toon_log_reserve(toon_log *log, uint64_t size) {
     while (step >= BLOCK_SIZE) {
         toon_err err = toon_file_allocate(&log->file, log->allocated, step);
         if (err != TOON_OK && err != TOON_FULL)
-            return;
+            return false;
         if (err == TOON_OK)
             log->allocated += step;
         else
@@ -409,6 +409,7 @@ void toon_log_reserve(toon_log *log, uint64_t size) {
         if (step > end - log->allocated)
             step = end - log->allocated;
     }
+    return log->allocated + BLOCK_SIZE > end;
 }
 
 void toon_log_trim(toon_log *log) {

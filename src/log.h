@@ -146,10 +146,12 @@ toon_err toon_log_check_held(const toon_log *log);
 /* Writer, while opening. Shortens the file and syncs. */
 toon_err toon_log_cut(toon_log *log, uint64_t size);
 
-/* Writer. Reserves room for `size` more bytes, as far as there is some. */
-void toon_log_reserve(toon_log *log, uint64_t size);
+/* Writer. Reserves room for `size` more bytes, or as much of it as there is.
+ * False: blocks of it are lacking. */
+bool toon_log_reserve(toon_log *log, uint64_t size);
 
-/* Writer. Gives blocks that were only reserved back to the disk. */
+/* Writer; nothing is gathered. Gives blocks that were only reserved back to the
+ * disk. */
 void toon_log_trim(toon_log *log);
 
 /* Writer. The hint in the header. */

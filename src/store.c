@@ -610,11 +610,21 @@ static toon_err note_room(toon_store *store, toon_err err) {
     return err;
 }
 
+/* While room is made, those that remove wait a little each when what is left
+ * for them on a full disk runs out: the compaction may be done before. */
+static void note_low(toon_store *store, toon_log *log) {
+    struct care *care = &store->care;
+    if (atomic_load_explicit(&care->making_room, memory_order_relaxed))
+        atomic_store(&care->low, !toon_log_reserve(log, care->low_room));
+}
+
 /* Room for the line that was encoded last. */
 static toon_err admit(toon_store *store, size_t begun, bool removes) {
     toon_log *log = current_log(store);
-    if (removes)
+    if (removes) {
+        note_low(store, log);
         return toon_log_admit(log, begun, CLEAR_CUSHION, 0);
+    }
     toon_err err = check_making_room(store);
     if (err != TOON_OK) {
         toon_log_drop(log, begun);

@@ -337,17 +337,19 @@ static void keep_pace(toon_store *store, const toon_compaction *compaction,
         sleep_ns(early < most ? early : most);
 }
 
-void toon_wait_for_space(toon_store *store, uint64_t up_to, size_t bytes) {
+void toon_wait_for_space(toon_store *store, size_t bytes) {
     struct care *care = &store->care;
+    if (bytes == 0)
+        return;
+    if (atomic_load(&care->low)) {
+        sleep_ns((int64_t)HOLD_MAX_MS * 1000000);
+        return;
+    }
     uint64_t rate = atomic_load(&care->hold_rate);
     if (rate == 0)
         rate = HOLD_MIN;
     int64_t most =
         (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
-    if (up_to >= atomic_load(&care->low_at)) {
-        sleep_ns(most);
-        return;
-    }
     int64_t cost = (int64_t)((double)bytes / (double)rate * 1e9);
     int64_t now = monotonic_ns();
     int64_t due = atomic_load(&care->hold_due_ns);
@@ -381,8 +383,9 @@ static void reserve_ahead(const toon_store *store,
                           const toon_compaction *compaction) {
     toon_log *log = compaction->into->log;
     uint64_t size = atomic_load(&log->written) / 8;
-    if (!atomic_load(&store->care.making_room))
-        toon_log_reserve(log, size < RESERVE_MAX ? size : RESERVE_MAX);
+    if (!atomic_load(&store->care.making_room)) /* all of it or nothing */
+        (void)toon_log_make_room(log, toon_log_end(log),
+                                 size < RESERVE_MAX ? size : RESERVE_MAX, 0);
 }
 
 /* What was written since the last round, until little is left. */
@@ -420,21 +423,25 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
 }
 
 /* A full disk: what the log has reserved is room for the copy, but for the
- * deletions that come meanwhile. When half of that is used up they have to
- * wait a little, each. */
+ * deletions that come meanwhile. */
 static void give_room(toon_store *store) {
     enum { FOR_DELETIONS = 8 }; /* one part in so many */
 
     toon_lock_writer(store);
-    toon_log *log = atomic_load(&store->volume)->log;
-    uint64_t kept = toon_cushion(log) / FOR_DELETIONS;
-    toon_log_trim(log);
-    if (kept < TOON_LOG_RESERVE)
-        kept = TOON_LOG_RESERVE;
-    toon_log_reserve(log, kept);
-    atomic_store(&store->care.low_at, toon_log_end(log) + kept / 2);
-    atomic_store(&store->care.making_room, true);
+    if (toon_epoch_enter()) {
+        (void)toon_write_locked(store); /* or it would lose its blocks */
+        toon_log *log = atomic_load(&store->volume)->log;
+        uint64_t kept = toon_cushion(log) / FOR_DELETIONS;
+        if (kept < TOON_LOG_RESERVE)
+            kept = TOON_LOG_RESERVE;
+        toon_log_trim(log);
+        (void)toon_log_reserve(log, kept);
+        store->care.low_room = kept / 2;
+        atomic_store(&store->care.making_room, true);
+        toon_epoch_leave();
+    }
     toon_unlock_writer(store);
+    toon_notify(store);
 }
 
 /* The new log's space counts now, also while the old one is freed. */
@@ -455,8 +462,8 @@ static void take_room_back(toon_store *store) {
     toon_epoch_drain(); /* mappings of a copy that was given up keep its space */
     toon_lock_writer(store);
     toon_log *log = atomic_load(&store->volume)->log;
-    toon_log_reserve(log, toon_cushion(log));
-    atomic_store(&store->care.low_at, UINT64_MAX);
+    (void)toon_log_reserve(log, toon_cushion(log));
+    atomic_store(&store->care.low, false);
     atomic_store(&store->care.making_room, false);
     toon_unlock_writer(store);
     (void)toon_fail_again(&told);
@@ -627,7 +634,6 @@ void toon_care_init(toon_store *store) {
     care->pause = (toon_pause){begin_pause, end_pause, store, sync_all};
     atomic_store(&care->look_at, UINT64_MAX);
     atomic_store(&care->brake_at, UINT64_MAX);
-    atomic_store(&care->low_at, UINT64_MAX);
     (void)toon_compact_tune(store, store->options.compact_garbage,
                             store->options.compact_rate);
 }

@@ -66,7 +66,8 @@ struct care {
     _Atomic bool making_room;   /* refuse those that add */
     _Atomic uint64_t hold_rate; /* bytes a second for writers; 0: no bound */
     _Atomic uint64_t brake_at;  /* writers wait past this length of the log */
-    _Atomic uint64_t low_at;    /* likewise, while room is made: it runs out */
+    _Atomic bool low;           /* what is left for removals runs out */
+    uint64_t low_room;          /* the writer's: less than that is low */
     _Atomic int64_t hold_due_ns;
     _Atomic uint64_t done, total, compactions, checkpoints, indexed;
     _Atomic toon_err last_result;
@@ -241,14 +242,14 @@ void toon_unlock_writer(toon_store *store);
 void toon_lock_gathered(toon_store *store);
 void toon_unlock_gathered(toon_store *store);
 
-/* ------------------------------------- compaction (store_compact.c, _swap) */
-
-void toon_care_init(toon_store *store);
-void toon_care_free(toon_store *store);
 /* Writer lock. What those that add leave reserved behind the log's end, for
  * those that remove. */
 uint64_t toon_cushion(const toon_log *log);
 
+/* ------------------------------------- compaction (store_compact.c, _swap) */
+
+void toon_care_init(toon_store *store);
+void toon_care_free(toon_store *store);
 toon_err toon_care_start(toon_store *store);
 void toon_care_stop(toon_store *store);
 
@@ -263,10 +264,9 @@ static inline void toon_care_if_grown(toon_store *store) {
         toon_care_look(store);
 }
 
-/* Without locks: who wrote so many bytes, the log's last up to `up_to`, waits a
- * little, lest the log outgrows its space before a compaction that runs is
- * done. */
-void toon_wait_for_space(toon_store *store, uint64_t up_to, size_t bytes);
+/* Without locks: a writer of so many bytes waits a little, lest the log outgrows
+ * its space, or uses up what is left, before a compaction that runs is done. */
+void toon_wait_for_space(toon_store *store, size_t bytes);
 
 static inline void toon_hold_back(toon_store *store, toon_written written,
                                   size_t bytes) {
@@ -274,9 +274,8 @@ static inline void toon_hold_back(toon_store *store, toon_written written,
     if (atomic_load_explicit(&care->hold_rate, memory_order_relaxed) != 0 ||
         written.up_to >=
             atomic_load_explicit(&care->brake_at, memory_order_relaxed) ||
-        written.up_to >=
-            atomic_load_explicit(&care->low_at, memory_order_relaxed))
-        toon_wait_for_space(store, written.up_to, bytes);
+        atomic_load_explicit(&care->low, memory_order_relaxed))
+        toon_wait_for_space(store, bytes);
 }
 
 void toon_stat_care(toon_store *store, toon_stats *out);

@@ -81,8 +81,11 @@ static toon_err give_up_empty(toon_store *store, toon_volume *fresh,
                               bool renamed, toon_err err) {
     toon_error told = *toon_last_error();
     toon_volume_free(fresh);
-    if (!renamed)
+    if (!renamed) {
+        toon_log *log = atomic_load(&store->volume)->log;
         (void)toon_dir_unlink(&store->dir, TOON_LOG_NEW_NAME);
+        (void)toon_log_reserve(log, toon_cushion(log));
+    }
     (void)toon_fail_again(&told);
     if (renamed) /* the files have moved on and memory has not */
         toon_turn_read_only(store, err);
@@ -225,7 +228,7 @@ static void move_reserve(toon_log *old, toon_log *fresh) {
     uint64_t end = toon_log_end(old);
     uint64_t size = old->allocated > end ? old->allocated - end : 0;
     toon_log_trim(old);
-    toon_log_reserve(fresh, size);
+    (void)toon_log_reserve(fresh, size);
 }
 
 /* Both locks are held, and nothing is gathered. */

@@ -77,10 +77,15 @@ class FullTest(harness.StoreTest):
 
     def fill_half(self, server, there):
         """Who is refused before half of the disk is used is so by a compaction
-        that runs beside, and may go on."""
+        that runs beside, and may go on behind it."""
+
+        def quiet():
+            found = self.compactions(server)
+            return None if found[1] else found
+
         number = 0
         while len(there) * 10000 <= DISK_MB * MB // 2:
-            before = self.compactions(server)
+            before = harness.wait_until(quiet, "the compaction to end")
             more, _ = self.fill(server, name="more%d:" % number)
             there.update(more)
             number += 1
