@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* The hostile build transfers a few bytes a call, so that every caller meets
@@ -67,6 +68,13 @@ static int system_sync(int fd) {
     return fdatasync(fd);
 }
 
+static uint64_t system_space(int dir_fd) {
+    struct statvfs space;
+    if (fstatvfs(dir_fd, &space) != 0)
+        return UINT64_MAX;
+    return (uint64_t)space.f_bavail * space.f_frsize;
+}
+
 static void *system_map(int fd, size_t size) {
     return mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 }
@@ -85,6 +93,7 @@ const toon_io toon_io_system = {
     .size = system_size,
     .copy = system_copy,
     .link_at = system_link_at,
+    .space = system_space,
     .map = system_map,
     .unmap = munmap,
 };
@@ -112,6 +121,10 @@ static bool sync_whole(const toon_io *io, int fd) {
         result = io->sync(fd);
     } while (result != 0 && errno == EINTR);
     return result == 0;
+}
+
+uint64_t toon_dir_space(const toon_dir *dir) {
+    return dir->io->space != NULL ? dir->io->space(dir->fd) : UINT64_MAX;
 }
 
 /*

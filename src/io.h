@@ -32,6 +32,9 @@ typedef struct toon_io {
      * disk cannot; reads and writes do it. */
     ssize_t (*copy)(int from, int to, off_t offset, size_t size);
     int (*link_at)(int dir_fd, const char *from, const char *to); /* hard */
+    /* Bytes that the file system has left, UINT64_MAX if it does not tell. NULL:
+     * it never does. */
+    uint64_t (*space)(int dir_fd);
     void *(*map)(int fd, size_t size); /* read-only, shared */
     int (*unmap)(void *at, size_t size);
 } toon_io;
@@ -59,6 +62,8 @@ void toon_dir_close(toon_dir *dir);
 /* Removes a directory that is empty; no failure is told. */
 void toon_dir_unmake(const char *path);
 toon_err toon_dir_sync(const toon_dir *dir);
+/* Bytes that the file system has left, as far as it tells; UINT64_MAX if not. */
+uint64_t toon_dir_space(const toon_dir *dir);
 toon_err toon_dir_rename(const toon_dir *dir, const char *from, const char *to);
 /* A second name for a file; the first stays. Some file systems have none:
  * toon_last_error()->sys_errno is then EPERM or EOPNOTSUPP. */

@@ -600,14 +600,44 @@ static toon_err check_making_room(toon_store *store) {
                                       "room is under way");
 }
 
+/* Where a compaction would help, those that add must leave it the room that it
+ * needs: or there is none any more when the disk is full. Looked at only when
+ * the log takes more of the disk. */
+static toon_err check_room_for_copy(const toon_store *store,
+                                    const toon_log *log, uint64_t end) {
+    uint64_t live = atomic_load(&atomic_load(&store->volume)->live_bytes);
+    uint64_t wanted = end + toon_cushion(log);
+    if (wanted <= log->allocated || !toon_is_worth_compacting(end, live))
+        return TOON_OK;
+    uint64_t growth = wanted - log->allocated;
+    uint64_t keep =
+        atomic_load(&store->care.copy_has_room) ? growth : live + live / 16;
+    if (toon_dir_space(&store->dir) >= keep + growth)
+        return TOON_OK;
+    return toon_fail_plain(TOON_FULL, "no space left beside what a compaction "
+                                      "needs, which makes room now");
+}
+
 /* A full disk is a reason to compact. */
 static toon_err note_room(toon_store *store, toon_err err) {
     bool starved = err == TOON_FULL;
-    if (starved !=
-            atomic_load_explicit(&store->care.starved, memory_order_relaxed) &&
-        (starved || err == TOON_OK))
-        atomic_store(&store->care.starved, starved);
+    if (starved ==
+            atomic_load_explicit(&store->care.starved, memory_order_relaxed) ||
+        (!starved && err != TOON_OK))
+        return err;
+    atomic_store(&store->care.starved, starved);
+    if (starved && store->care.runs)
+        toon_care_look(store);
     return err;
+}
+
+/* Up to `end`, with the locks that admit() has. */
+static toon_err make_room(toon_store *store, toon_log *log, uint64_t end) {
+    toon_err err = check_room_for_copy(store, log, end);
+    if (err == TOON_OK)
+        err = toon_log_make_room(log, end, toon_cushion(log),
+                                 store->options.store_size_max);
+    return note_room(store, err);
 }
 
 /* While room is made, those that remove wait a little each when what is left
@@ -626,12 +656,13 @@ static toon_err admit(toon_store *store, size_t begun, bool removes) {
         return toon_log_admit(log, begun, CLEAR_CUSHION, 0);
     }
     toon_err err = check_making_room(store);
+    if (err == TOON_OK && !log->gather.failed)
+        err = make_room(store, log, toon_log_end(log));
     if (err != TOON_OK) {
         toon_log_drop(log, begun);
         return err;
     }
-    return note_room(store, toon_log_admit(log, begun, toon_cushion(log),
-                                           store->options.store_size_max));
+    return toon_log_admit(log, begun, 0, 0);
 }
 
 /* Of bytes that are no text, base64 makes a third more. */
@@ -648,9 +679,7 @@ toon_err toon_reserve(toon_store *store, size_t bytes) {
     toon_err err = atomic_load(&store->read_only) ? toon_refuse_read_only(store)
                                                   : check_making_room(store);
     if (err == TOON_OK)
-        err =
-            note_room(store, toon_log_make_room(log, end, toon_cushion(log),
-                                                store->options.store_size_max));
+        err = make_room(store, log, end);
     toon_unlock_gathered(store);
     return err;
 }

@@ -26,7 +26,7 @@ enum {
     SLEEP_MAX_MS = 20,      /* of a slow compaction, at a time */
     HOLD_MAX_MS = 4,        /* of a writer, for each … */
     HOLD_BYTES = 64 * 1024, /* … that it wrote */
-    TRIES_MAX = 3,          /* when row numbers grow by a digit */
+    TRIES_MAX = 3,          /* of a compaction: is_worth_a_try() */
 };
 
 #ifdef TOON_HOSTILE
@@ -42,6 +42,7 @@ enum {
 #define CHECKPOINT_MIN  ((uint64_t)64 << 20) /* of log without an index */
 #define GARBAGE_SURPLUS ((uint64_t)24 << 20)
 #endif
+#define SMALL_MIN   ((uint64_t)64 << 10) /* no limits for smaller disks */
 #define RESERVE_MAX ((uint64_t)16 << 20)
 #define RETRY_NS    ((int64_t)1000000000) /* of a failed one, at least */
 #define RETRY_TIMES 8                     /* what it took */
@@ -122,7 +123,34 @@ static uint64_t room_left(const struct extent *extent, uint64_t copy) {
     return taken < max ? (max - taken) / 2 : 0;
 }
 
+/* What is left of the disk for a log and its copy, and of store-max. */
+static uint64_t space_of(const toon_store *store, const struct extent *extent) {
+    uint64_t space = toon_dir_space(&store->dir);
+    uint64_t max = store->options.store_size_max;
+    if (space < UINT64_MAX - extent->log)
+        space += extent->log;
+    return max != 0 && max < space ? max : space;
+}
+
+/* A limit that is meant for large disks. On smaller ones it is smaller, so that
+ * a log is compacted before there is no room for a copy. */
+static uint64_t scale(uint64_t limit, uint64_t space) {
+    enum { SHARE = 4 }; /* LOG_MIN is at most one part in so many */
+
+    uint64_t part = space / SHARE;
+    if (part < SMALL_MIN)
+        part = SMALL_MIN;
+    if (part >= LOG_MIN)
+        return limit;
+    return (uint64_t)((double)limit * (double)part / (double)LOG_MIN);
+}
+
 /* -------------------------------------------------------------- what is due */
+
+bool toon_is_worth_compacting(uint64_t log, uint64_t live) {
+    uint64_t garbage = log > live ? log - live : 0;
+    return garbage >= log / 8 && garbage >= STARVED_MIN;
+}
 
 static bool compaction_is_due(toon_store *store) {
     struct care *care = &store->care;
@@ -131,16 +159,17 @@ static bool compaction_is_due(toon_store *store) {
     if (atomic_load(&store->read_only) || !look_at_extent(store, &extent))
         return false;
     uint64_t garbage = garbage_of(&extent);
-    if (atomic_load(&care->starved) && garbage >= extent.log / 8 &&
-        garbage >= STARVED_MIN &&
+    if (atomic_load(&care->starved) &&
+        toon_is_worth_compacting(extent.log, extent.live) &&
         (garbage >= care->retry_dead || monotonic_ns() >= care->retry_ns))
         return true;
-    if (percent >= GARBAGE_NEVER || extent.log < LOG_MIN ||
+    uint64_t space = space_of(store, &extent);
+    if (percent >= GARBAGE_NEVER || extent.log < scale(LOG_MIN, space) ||
         extent.log < care->retry_log)
         return false;
     /* The second condition leaves room for what is written meanwhile. */
     return garbage >= extent.log / 100 * percent ||
-           garbage > extent.live / 20 * 3 + GARBAGE_SURPLUS;
+           garbage > extent.live / 20 * 3 + scale(GARBAGE_SURPLUS, space);
 }
 
 static uint64_t next_checkpoint(uint64_t indexed, const struct extent *extent) {
@@ -299,7 +328,8 @@ static void set_next_look(toon_store *store) {
     struct extent extent;
     if (!look_at_extent(store, &extent))
         return;
-    atomic_store(&store->care.look_at, extent.log + LOOK_BYTES);
+    uint64_t step = scale(LOOK_BYTES, space_of(store, &extent));
+    atomic_store(&store->care.look_at, extent.log + step);
     set_brake(store, &extent, room_left(&extent, extent.live));
 }
 
@@ -444,6 +474,19 @@ static void give_room(toon_store *store) {
     toon_notify(store);
 }
 
+/* Where there may be too little room, the copy has its own from the start, and
+ * whatever is written meanwhile does not take it. */
+static void reserve_for_copy(toon_store *store,
+                             const toon_compaction *compaction,
+                             const struct extent *extent) {
+    enum { TIMES = 3 }; /* more than that is room for both */
+
+    uint64_t size = extent->live + extent->live / 16;
+    if (toon_dir_space(&store->dir) / TIMES < extent->live)
+        atomic_store(&store->care.copy_has_room,
+                     toon_log_reserve(compaction->into->log, size));
+}
+
 /* The new log's space counts now, also while the old one is freed. */
 static void begin_anew(toon_store *store) {
     atomic_store(&store->care.hold_rate, 0);
@@ -459,7 +502,6 @@ static void nothing(void *arg) {
  * the compaction stays the last one. */
 static void take_room_back(toon_store *store) {
     toon_error told = *toon_last_error();
-    toon_epoch_drain(); /* mappings of a copy that was given up keep its space */
     toon_lock_writer(store);
     toon_log *log = atomic_load(&store->volume)->log;
     (void)toon_log_reserve(log, toon_cushion(log));
@@ -479,8 +521,21 @@ static void free_replaced(toon_volume *old) {
     toon_volume_free(old);
 }
 
+/* A copy that found no room leaves its own to the next one, which needs less
+ * when nobody adds: those who do must not take it. */
+static void give_up_copy(toon_store *store, toon_compaction *compaction,
+                         toon_err err) {
+    if (err == TOON_FULL)
+        atomic_store(&store->care.making_room, true);
+    toon_compaction_end(compaction);
+    atomic_store(&store->care.copy_has_room, false);
+    if (err != TOON_OK)
+        toon_epoch_drain(); /* or its mappings keep the space */
+}
+
 static toon_err compact_once(toon_store *store) {
     struct care *care = &store->care;
+    struct extent extent;
     toon_compaction compaction;
     if (atomic_load(&care->starved))
         give_room(store);
@@ -490,18 +545,26 @@ static toon_err compact_once(toon_store *store) {
     if (err == TOON_OK) {
         struct pace pace = {.began_ns = monotonic_ns(), .first = compaction.at};
         atomic_store(&care->total, compaction.start);
+        if (look_at_extent(store, &extent))
+            reserve_for_copy(store, &compaction, &extent);
         err = copy_up_to(store, &compaction, compaction.start, &pace);
         if (err == TOON_OK)
             err = catch_up(store, &compaction, &pace);
         if (err == TOON_OK)
             begin_anew(store);
         free_replaced(compaction.replaced);
-        toon_compaction_end(&compaction);
+        give_up_copy(store, &compaction, err);
     }
     atomic_store(&care->hold_rate, 0);
-    if (atomic_load(&care->making_room))
-        take_room_back(store);
     return err;
+}
+
+static void say_not_compacted(const toon_store *store) {
+    toon_error told = *toon_last_error();
+    (void)toon_fail_plain(told.err, "the log could not be compacted: %s",
+                          told.text);
+    say(store, TOON_WARNING);
+    (void)toon_fail_again(&told);
 }
 
 /* Not again at once for the same reason: `dead` was the garbage when it began,
@@ -513,17 +576,40 @@ static void note_failure(toon_store *store, toon_err err, uint64_t dead,
     struct extent extent = {0};
     if (err == TOON_CONFLICT || !look_at_extent(store, &extent))
         return;
+    uint64_t least = scale(LOG_MIN, space_of(store, &extent));
     uint64_t more = extent.log / 4;
-    care->retry_log = extent.log + (more > LOG_MIN ? more : LOG_MIN);
+    care->retry_log = extent.log + (more > least ? more : least);
     care->retry_dead = dead + extent.log / 64 + 4096;
     care->retry_ns = monotonic_ns() + RETRY_NS + took_ns * RETRY_TIMES;
-    say(store, TOON_WARNING);
+    if (care->told_failure != err) /* once, however often it is tried again */
+        say_not_compacted(store);
+    care->told_failure = err;
+}
+
+/* Row numbers grew by a digit; the log was cleared; or others took the room,
+ * which they cannot the next time. */
+static bool is_worth_a_try(toon_store *store, toon_err err, bool starved) {
+    struct care *care = &store->care;
+    if (err == TOON_FULL)
+        return !starved;
+    if (err == TOON_CONFLICT)
+        return !atomic_load(&care->cancel) && !atomic_load(&store->read_only);
+    return err == TOON_TOO_LARGE;
 }
 
 static toon_err try_to_compact(toon_store *store) {
-    toon_err err = TOON_TOO_LARGE;
-    for (int i = 0; i < TRIES_MAX && err == TOON_TOO_LARGE; i++)
+    struct care *care = &store->care;
+    bool starved = atomic_load(&care->starved);
+    toon_err err = compact_once(store);
+    for (int i = 1; i < TRIES_MAX && is_worth_a_try(store, err, starved); i++) {
+        if (err == TOON_FULL) {
+            starved = true;
+            atomic_store(&care->starved, true);
+        }
         err = compact_once(store);
+    }
+    if (atomic_load(&store->care.making_room))
+        take_room_back(store);
     if (err != TOON_CONFLICT)
         return err;
     if (atomic_load(&store->read_only)) /* that is why no pause was given */
@@ -567,6 +653,7 @@ static void compact(toon_store *store) {
         atomic_store(&care->starved, false);
         care->retry_log = 0;
         care->retry_dead = 0;
+        care->told_failure = TOON_OK;
         care->checkpoint_at = 1; /* the new log has no index yet */
     } else {
         note_failure(store, err, garbage_of(&before),

@@ -56,6 +56,7 @@ struct care {
     uint64_t retry_log; /* after a failure, not before the log is so long … */
     uint64_t retry_dead;    /* … or, on a full disk, has so much garbage, … */
     int64_t retry_ns;       /* … or it is so late, by the monotonic clock */
+    toon_err told_failure;  /* the last one that was told of */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
     uint64_t covered;       /* by the index that is being written */
 
@@ -64,6 +65,7 @@ struct care {
     _Atomic uint64_t look_at;   /* length of the log at which to look again */
     _Atomic bool starved;       /* a change was refused for want of room */
     _Atomic bool making_room;   /* refuse those that add */
+    _Atomic bool copy_has_room; /* it is reserved for it */
     _Atomic uint64_t hold_rate; /* bytes a second for writers; 0: no bound */
     _Atomic uint64_t brake_at;  /* writers wait past this length of the log */
     _Atomic bool low;           /* what is left for removals runs out */
@@ -245,6 +247,9 @@ void toon_unlock_gathered(toon_store *store);
 /* Writer lock. What those that add leave reserved behind the log's end, for
  * those that remove. */
 uint64_t toon_cushion(const toon_log *log);
+
+/* On a disk that is full, or nearly so: is a compaction a way out? */
+bool toon_is_worth_compacting(uint64_t log, uint64_t live);
 
 /* ------------------------------------- compaction (store_compact.c, _swap) */
 

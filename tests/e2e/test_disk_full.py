@@ -310,6 +310,48 @@ class SmallDisk(FullTest):
         server.start()
         self.assert_there(server, there)
 
+    def overwrite_a_third(self, server, rounds):
+        size = DISK_MB * MB // 18
+        there = {}
+        refused = 0
+        with server.client() as client:
+            for number in range(rounds):
+                name = "key%d" % (number % 6)
+                value = text_of(name, size) + b"%d" % number
+
+                def try_it(name=name, value=value):
+                    nonlocal refused
+                    try:
+                        return client.set(name, value)
+                    except redis.ResponseError as error:
+                        self.assertIn(NO_SPACE, str(error))
+                        refused += 1
+                    return None
+
+                harness.wait_until(try_it, "room to be made")
+                there[name] = value
+            self.assertGreater(client.info("toonstore")["compactions"], 0)
+        self.assert_there(server, there)
+        return refused
+
+    def test_a_third_of_the_disk_is_overwritten_for_longer_than_it(self):
+        server = self.small_server()
+        self.overwrite_a_third(server, 200)
+        self.stop(server)
+        self.check(server)
+
+    def test_a_small_store_max_is_overwritten_for_longer_than_it(self):
+        server = self.small_server("--store-max", "%dmb" % (DISK_MB // 4))
+        there = {}
+        with server.client() as client:
+            for number in range(DISK_MB * 200):
+                name = "key%d" % (number % 20)
+                there[name] = text_of(name, 10000) + b"%d" % number
+                self.assert_refused_at_most_for_a_while(client, "SET", name, there[name])
+        self.assert_there(server, there)
+        self.stop(server)
+        self.check(server)
+
     @harness.needs_fuse
     def test_files_are_overwritten_for_longer_than_the_disk(self):
         for args in ((), ("--store-max", "%dmb" % (DISK_MB // 2))):
