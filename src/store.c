@@ -600,19 +600,25 @@ static toon_err check_making_room(toon_store *store) {
                                       "room is under way");
 }
 
-/* Where a compaction would help, those that add must leave it the room that it
- * needs: or there is none any more when the disk is full. Looked at only when
- * the log takes more of the disk. */
+/* Where a compaction would help, those that add must not take the room that it
+ * needs, or it cannot be had any more when the disk is full. Where there is no
+ * such room, they may go on. Looked at when the log takes more of the disk. */
 static toon_err check_room_for_copy(const toon_store *store,
                                     const toon_log *log, uint64_t end) {
+    const struct care *care = &store->care;
     uint64_t live = atomic_load(&atomic_load(&store->volume)->live_bytes);
     uint64_t wanted = end + toon_cushion(log);
-    if (wanted <= log->allocated || !toon_is_worth_compacting(end, live))
+    if (wanted <= log->allocated || !care->runs ||
+        atomic_load(&care->last_result) == TOON_CORRUPT ||
+        !toon_is_worth_compacting(end, live))
         return TOON_OK;
     uint64_t growth = wanted - log->allocated;
-    uint64_t keep =
-        atomic_load(&store->care.copy_has_room) ? growth : live + live / 16;
-    if (toon_dir_space(&store->dir) >= keep + growth)
+    uint64_t space = toon_dir_space(&store->dir);
+    bool has_room = atomic_load(&care->copy_has_room);
+    uint64_t keep = has_room ? growth : live + live / 16;
+    uint64_t used = atomic_load(&log->written);
+    uint64_t reserve = log->allocated > used ? log->allocated - used : 0;
+    if (space >= keep + growth || (!has_room && space + reserve < live))
         return TOON_OK;
     return toon_fail_plain(TOON_FULL, "no space left beside what a compaction "
                                       "needs, which makes room now");

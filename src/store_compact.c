@@ -687,6 +687,7 @@ static void look_for_swap(toon_store *store) {
     care->swaps_seen = swaps;
     care->retry_log = 0;
     care->retry_dead = 0;
+    care->told_failure = TOON_OK;
     care->checkpoint_at = 0;
 }
 

@@ -54,8 +54,8 @@ struct care {
     uint64_t swaps_seen; /* the thread's own, as what follows: of what log */
     uint64_t base_min;   /* row numbers grew by a digit */
     uint64_t retry_log; /* after a failure, not before the log is so long … */
-    uint64_t retry_dead;    /* … or, on a full disk, has so much garbage, … */
-    int64_t retry_ns;       /* … or it is so late, by the monotonic clock */
+    uint64_t retry_dead; /* … or, on a full disk, has so much garbage, … */
+    int64_t retry_ns;    /* … or it is so late, by the monotonic clock */
     toon_err told_failure;  /* the last one that was told of */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
     uint64_t covered;       /* by the index that is being written */
