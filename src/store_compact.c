@@ -482,7 +482,8 @@ static void reserve_for_copy(toon_store *store,
     enum { TIMES = 3 }; /* more than that is room for both */
 
     uint64_t size = extent->live + extent->live / 16;
-    if (toon_dir_space(&store->dir) / TIMES < extent->live)
+    store->care.tight = toon_dir_space(&store->dir) / TIMES < extent->live;
+    if (store->care.tight)
         atomic_store(&store->care.copy_has_room,
                      toon_log_reserve(compaction->into->log, size));
 }
@@ -525,7 +526,7 @@ static void free_replaced(toon_volume *old) {
  * when nobody adds: those who do must not take it. */
 static void give_up_copy(toon_store *store, toon_compaction *compaction,
                          toon_err err) {
-    if (err == TOON_FULL)
+    if (err == TOON_FULL && store->care.tight)
         atomic_store(&store->care.making_room, true);
     toon_compaction_end(compaction);
     atomic_store(&store->care.copy_has_room, false);
@@ -591,7 +592,7 @@ static void note_failure(toon_store *store, toon_err err, uint64_t dead,
 static bool is_worth_a_try(toon_store *store, toon_err err, bool starved) {
     struct care *care = &store->care;
     if (err == TOON_FULL)
-        return !starved;
+        return !starved && care->tight;
     if (err == TOON_CONFLICT)
         return !atomic_load(&care->cancel) && !atomic_load(&store->read_only);
     return err == TOON_TOO_LARGE;

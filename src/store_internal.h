@@ -56,6 +56,7 @@ struct care {
     uint64_t retry_log; /* after a failure, not before the log is so long … */
     uint64_t retry_dead; /* … or, on a full disk, has so much garbage, … */
     int64_t retry_ns;    /* … or it is so late, by the monotonic clock */
+    bool tight;          /* the disk, when the compaction began */
     toon_err told_failure;  /* the last one that was told of */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
     uint64_t covered;       /* by the index that is being written */

@@ -161,7 +161,8 @@ class Faults:
             self.arm(name)
             done = once()
             if self.disarm():
-                self.next[name] = at + self.stride()
+                if at is not None:  # else of a kind that comes for the first time
+                    self.next[name] = at + self.stride()
             elif not self.came_back:
                 self.next[name] = None
                 if not done:
