@@ -404,6 +404,26 @@ static toon_err begin(struct checkpoint *self, const toon_dir *dir) {
     return err;
 }
 
+/* What lies behind, of which the index leaves keys out, is durable before the
+ * index has its name, and the header says how many rows that are: where they
+ * are lost all the same, opening sees it. */
+static toon_err sync_behind(struct checkpoint *self) {
+    const toon_volume *volume = self->volume;
+    if (!toon_pause_begin(self->pause))
+        return TOON_CONFLICT;
+    uint64_t rows = atomic_load(&volume->rows);
+    toon_pause_end(self->pause);
+    if (!toon_pause_sync(self->pause))
+        return TOON_IO;
+    if (rows == self->point->rows || rows > UINT32_MAX)
+        return TOON_OK;
+    if (!toon_pause_begin(self->pause))
+        return TOON_CONFLICT;
+    (void)toon_log_set_row_hint(volume->log, (uint32_t)rows);
+    toon_pause_end(self->pause);
+    return TOON_OK;
+}
+
 static toon_err write_index(struct checkpoint *self, const toon_dir *dir) {
     self->head.live_bytes = self->live_bytes;
     self->head.slots = self->slot_count;
@@ -412,8 +432,8 @@ static toon_err write_index(struct checkpoint *self, const toon_dir *dir) {
     toon_err err = write_rows(self);
     if (err == TOON_OK)
         err = write_keys(self);
-    if (err == TOON_OK && !toon_pause_sync(self->pause))
-        err = TOON_IO;
+    if (err == TOON_OK)
+        err = sync_behind(self);
     if (err != TOON_OK && self->writer.err == TOON_OK)
         self->writer.err = err;
     return toon_index_end(&self->writer);

@@ -600,12 +600,14 @@ static toon_err finish(const toon_dir *dir, bool read_only,
     return TOON_OK;
 }
 
-static toon_err recover_log(const toon_dir *dir, bool read_only, toon_log *log,
-                            toon_volume **out, toon_recovery *recovery) {
+static toon_err recover_log(const toon_dir *dir, bool read_only, bool use_index,
+                            toon_log *log, toon_volume **out,
+                            toon_recovery *recovery) {
     struct replay replay = {.at = log->first};
     uint64_t covered = 0;
-    toon_err err =
-        volume_from_index(dir, read_only, log, &replay.volume, &covered);
+    toon_err err = TOON_OK;
+    if (use_index)
+        err = volume_from_index(dir, read_only, log, &replay.volume, &covered);
     if (err == TOON_OK && replay.volume == NULL) {
         uint64_t seed = 0;
         err = toon_random(&seed, sizeof seed);
@@ -660,8 +662,11 @@ toon_err toon_log_missing(const toon_dir *dir) {
 }
 
 static toon_err recover_once(const toon_dir *dir, bool read_only,
-                             toon_volume **out, toon_recovery *recovery) {
+                             bool use_index, toon_volume **out,
+                             toon_recovery *recovery) {
     toon_log *log;
+    *recovery = (toon_recovery){0};
+    recovery->is_written = read_only && toon_dir_is_locked(dir);
     toon_err err = toon_log_open(dir, TOON_LOG_NAME, read_only, &log);
     if (err == TOON_NOT_FOUND)
         return toon_log_missing(dir);
@@ -672,7 +677,7 @@ static toon_err recover_once(const toon_dir *dir, bool read_only,
         toon_log_free(log);
         return err;
     }
-    return recover_log(dir, read_only, log, out, recovery);
+    return recover_log(dir, read_only, use_index, log, out, recovery);
 }
 
 toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
@@ -680,9 +685,14 @@ toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
     enum { TRIES = 5 };
 
     for (int i = 1;; i++) {
-        *recovery = (toon_recovery){0};
-        recovery->is_written = read_only && toon_dir_is_locked(dir);
-        toon_err err = recover_once(dir, read_only, out, recovery);
+        toon_err err = recover_once(dir, read_only, true, out, recovery);
+        if (err == TOON_OK && recovery->missing_rows > 0 &&
+            recovery->indexed > 0) {
+            /* The index leaves out keys whose newest records are among them;
+             * of those the log has older ones. */
+            toon_volume_free(*out);
+            err = recover_once(dir, read_only, false, out, recovery);
+        }
         if ((err != TOON_CORRUPT && err != TOON_IO) || !read_only || i == TRIES)
             return err;
         /* What a writer does meanwhile can look like damage: again. */

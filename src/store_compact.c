@@ -47,7 +47,7 @@ enum {
 #define RETRY_NS    ((int64_t)1000000000) /* of a failed one, at least */
 #define RETRY_TIMES 8                     /* what it took */
 #define STARVED_MIN ((uint64_t)64 << 10)  /* of garbage, on a full disk */
-#define SPACE_SLACK ((uint64_t)88 << 20)  /* 128 MiB less what is reserved */
+#define SPACE_SLACK ((uint64_t)76 << 20)  /* 128 MiB less what is reserved */
 #define INDEX_MAX   (SPACE_SLACK / 2)     /* of it for an index */
 #define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
 

@@ -179,7 +179,6 @@ static void open_store(struct life *life) {
                             .compact_garbage = 100};
     must(toon_open_on(quick_io(), life->dir, &options, &life->store),
          "opening a sound store");
-    toon_care_stop(life->store); /* or an index is saved at any moment */
 }
 
 /* Between two batches. */

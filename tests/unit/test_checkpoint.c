@@ -93,6 +93,47 @@ static void a_key_that_changes_meanwhile_outlives_a_power_cut(void **state) {
     assert_sound(self);
 }
 
+/* The store as it is on the disk now, with so many bytes of its log. */
+static void cut_log(struct fixture *self, size_t size, const char *more) {
+    size_t log_size, index_size;
+    char *bytes = slurp(self, TOON_LOG_NAME, &log_size);
+    char *index = slurp(self, TOON_INDEX_NAME, &index_size);
+    assert_true(size < log_size);
+    bytes = realloc(bytes, size + strlen(more));
+    memcpy(bytes + size, more, strlen(more));
+    close_store(self);
+    spill(self, TOON_LOG_NAME, bytes, size + strlen(more));
+    spill(self, TOON_INDEX_NAME, index, index_size);
+    free(bytes);
+    free(index);
+}
+
+/* The index leaves "a" out, and its newest record is lost. */
+static void a_log_that_is_cut_behind_it_loses_no_more_than_that(void **state) {
+    struct fixture *self = *state;
+    toon_stats stats;
+    put(self, "a", "old");
+    put(self, "b", "other");
+    toon_stat(self->store, &stats);
+    checkpoint(self, set_a);
+    cut_log(self, stats.log_bytes, "");
+    reopen(self);
+    assert_value(self, "a", "old");
+    assert_value(self, "b", "other");
+}
+
+static void and_is_no_torn_end(void **state) {
+    struct fixture *self = *state;
+    toon_stats stats;
+    put(self, "a", "old");
+    toon_stat(self->store, &stats);
+    checkpoint(self, set_a);
+    cut_log(self, stats.log_bytes, "a[4]: ne");
+    assert_int_equal(toon_open(self->dir, &self->options, &self->store),
+                     TOON_CORRUPT);
+    self->store = NULL;
+}
+
 static void append_to_a(struct fixture *self) {
     assert_ok(toon_append(self->store, toon_str("a"), toon_str("+more"), NULL));
 }
@@ -208,6 +249,8 @@ static void a_change_in_any_pause_is_told_of(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_key_that_changes_meanwhile_outlives_a_power_cut),
+        TEST(a_log_that_is_cut_behind_it_loses_no_more_than_that),
+        TEST(and_is_no_torn_end),
         TEST(what_grows_meanwhile_keeps_what_it_builds_on),
         TEST(what_is_renamed_meanwhile_keeps_its_value),
         TEST(what_is_renamed_past_a_checkpoint_keeps_its_row),
