@@ -202,9 +202,9 @@ static toon_err fill_order(toon_store *store, toon_key_order *order,
 static void warn_of_damage(const toon_store *store, size_t damaged) {
     char text[300];
     (void)snprintf(text, sizeof text,
-                   "%s: %zu keys cannot be listed, their records are "
-                   "damaged; tst check names the places",
-                   store->dir.path, damaged);
+                   "%s: %zu key%s cannot be listed for damage in the log; tst "
+                   "check names the places",
+                   store->dir.path, damaged, damaged == 1 ? "" : "s");
     if (store->options.message != NULL)
         store->options.message(store->options.message_arg, TOON_WARNING, text);
 }

@@ -15,7 +15,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { MEND_MAX = 1 << 20 }; /* of longer damage nobody tries to make sense */
+enum {
+    MEND_MAX = 1 << 20, /* of longer damage nobody tries to make sense */
+    SECTOR = 512,       /* what a disk writes, or misplaces, as one piece */
+};
 
 /* --------------------------------------------------------------- one line */
 
@@ -155,7 +158,8 @@ static toon_damage last_line(const toon_survey *survey,
 }
 
 /* Do records of the batch that the damaged bytes were of follow? If nothing
- * tells, yes: a batch must never come back by halves. */
+ * tells, yes: a batch must never come back by halves. Where a sector ends, the
+ * bytes before may be another file's, and tell nothing. */
 static bool ends_batch(const toon_survey *survey, const toon_damage *place) {
     toon_buf line = {0};
     toon_record record;
@@ -166,9 +170,10 @@ static bool ends_batch(const toon_survey *survey, const toon_damage *place) {
         toon_survey_mend(survey, &last, &line, &record, &mark))
         ends = mark || !record.more;
     else
-        ends = toon_line_guess_end(toon_log_view(
+        ends = last.to % SECTOR != 0 &&
+               toon_line_guess_end(toon_log_view(
                    survey->log, last.from, (size_t)(last.to - last.from))) ==
-               LINE_ENDS_BATCH;
+                   LINE_ENDS_BATCH;
     toon_buf_free(&line);
     return ends;
 }

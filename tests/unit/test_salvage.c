@@ -328,6 +328,56 @@ static void no_half_of_a_batch_comes_back_behind_zeros(void **state) {
     assert_value(self, "after", "x");
 }
 
+/* A batch whose second record begins where a sector does; returns where. */
+static size_t put_batch_over_sectors(struct fixture *self, size_t sector) {
+    char value[] = "0";
+    char *filler = calloc(1, sector + 1);
+    size_t length = 0, second = 1;
+    while (second % sector != 0) {
+        size_t size, at = log_size(self);
+        assert_true(value[0] < '9');
+        value[0]++;
+        memset(filler, 'f', length);
+        filler[length] = '\0';
+        put(self, "filler", filler);
+        assert_ok(toon_batch_begin(self->store));
+        put(self, "a", value);
+        put(self, "b", value);
+        assert_ok(toon_batch_commit(self->store));
+        char *log = slurp(self, "db.toon", &size);
+        char *b = memmem(log + at, size - at, "\nb[", 3);
+        second = (size_t)(b - log) + 1;
+        free(log);
+        size_t next = size + (second - at) - length; /* without a filler */
+        length = (sector - next % sector) % sector;
+    }
+    free(filler);
+    return second;
+}
+
+/* What another file's sector seems to say of a batch, it says of its own. */
+static void no_half_of_a_batch_comes_back_behind_others_bytes(void **state) {
+    enum { SECTOR = 512 };
+
+    static const char line[] = "\n# synced=3911 fb193428\n";
+    struct fixture *self = *state;
+    struct repair repair;
+    char others[SECTOR], told[64];
+    size_t second = put_batch_over_sectors(self, SECTOR);
+    put(self, "after", "x");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    memset(others, 'x', sizeof others);
+    memcpy(others + SECTOR - strlen(line), line, strlen(line));
+    damage(self, second - SECTOR, others, SECTOR);
+    repair_store(self, &repair);
+    (void)snprintf(told, sizeof told, "%zu left out: a record of a batch",
+                   second);
+    assert_told(&repair, told);
+    reopen(self);
+    assert_value(self, "after", "x");
+}
+
 static uint32_t salt_of(const char *log) {
     return (uint32_t)strtoul(strstr(log + 16, "salt=") + 5, NULL, 16);
 }
@@ -1481,6 +1531,7 @@ int main(void) {
         STORE_TEST(a_deletion_that_is_lost_is_known_to_the_index),
         STORE_TEST(a_batch_that_lacks_a_record_is_left_out_whole),
         STORE_TEST(no_half_of_a_batch_comes_back_behind_zeros),
+        STORE_TEST(no_half_of_a_batch_comes_back_behind_others_bytes),
         STORE_TEST(what_a_mark_cuts_off_is_no_batch),
         STORE_TEST(a_piece_that_says_others_again_says_the_same),
         STORE_TEST(a_value_that_had_gone_is_not_taken_over),
