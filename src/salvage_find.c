@@ -87,27 +87,34 @@ static toon_err name_mended(toon_salvage *salvage, const toon_damage *place) {
     return err;
 }
 
-/* A mark tells of more bytes than there are before it: some are missing, and
- * the offsets of an index mean nothing here. */
-static bool is_moved_mark(toon_salvage *salvage, const toon_damage *line) {
+/* A mark tells of more bytes than there are before it: some are missing,
+ * perhaps with whole lines, and the offsets of an index mean nothing here. */
+static toon_err note_moved_mark(toon_salvage *salvage, const toon_damage *line,
+                                bool *is_one) {
     uint64_t synced;
     size_t size;
     const toon_log *log = salvage->survey.log;
     toon_slice bytes =
         toon_log_view(log, line->from, (size_t)(line->to - line->from));
-    bool moved =
-        toon_mark_parse(bytes, log->salt, &synced, &size) == RECORD_OK &&
-        synced > line->from;
-    salvage->moved = salvage->moved || moved;
-    return moved;
+    *is_one = toon_mark_parse(bytes, log->salt, &synced, &size) == RECORD_OK &&
+              synced > line->from;
+    if (!*is_one)
+        return TOON_OK;
+    salvage->moved = true;
+    if (synced - line->from <= salvage->missing)
+        return TOON_OK; /* those that an earlier one told of */
+    salvage->missing = synced - line->from;
+    return note_unknown(salvage, line->from);
 }
 
 /* A line among damaged ones. *sure: what it was is known. */
 static toon_err name_line(toon_salvage *salvage, const toon_damage *place,
                           bool *sure) {
     toon_buf key = {0};
-    toon_err err =
-        is_moved_mark(salvage, place) ? TOON_OK : name_mended(salvage, place);
+    bool is_mark;
+    toon_err err = note_moved_mark(salvage, place, &is_mark);
+    if (err == TOON_OK && !is_mark)
+        err = name_mended(salvage, place);
     *sure = err == TOON_OK;
     if (err != TOON_NOT_FOUND)
         return err;
@@ -229,13 +236,21 @@ static toon_err note_head(toon_salvage *salvage) {
     return note_place(salvage, &place);
 }
 
-/* Rows that the header counts and nobody has seen. */
+/* Rows that the header counts and nobody has seen. An index has counted those
+ * that damage hides, up to where it covers the log. */
 static toon_err note_missing(toon_salvage *salvage) {
-    const toon_survey *survey = &salvage->survey;
-    if (salvage->has_index || salvage->place_count > 0 ||
-        survey->log->row_hint <= salvage->rows)
+    uint64_t hint = salvage->survey.log->row_hint;
+    uint64_t rows = salvage->rows;
+    uint64_t counted_to = 0;
+    size_t places = salvage->place_count;
+    if (salvage->has_index && !salvage->moved) {
+        counted_to = salvage->index.head.covered;
+        rows += salvage->index.head.rows - salvage->rows_covered;
+    }
+    if (hint <= rows ||
+        (places > 0 && salvage->places[places - 1].to > counted_to))
         return TOON_OK;
-    salvage->report->rows_lost += survey->log->row_hint - salvage->rows;
+    salvage->report->rows_lost += hint - rows;
     return note_unknown(salvage, salvage->size);
 }
 

@@ -49,11 +49,18 @@ static bool is_missing(const toon_salvage *salvage, uint64_t offset) {
     return offset >= salvage->size || is_damaged(salvage, offset);
 }
 
-/* If what was its last record is a sound part of the log and no record, the
- * index is of another continuation of it, or bytes are missing. */
+/* Does a line begin where it ends, as far as can be seen? */
+static bool ends_with_a_line(const toon_salvage *salvage) {
+    uint64_t covered = salvage->index.head.covered;
+    return salvage->survey.at <= covered || is_damaged(salvage, covered);
+}
+
+/* If what was its last record is a sound part of the log and no record, or a
+ * sound line goes on where it ends, the index is of another continuation of
+ * the log, or bytes are missing. */
 static bool is_believed(const toon_salvage *salvage) {
     uint64_t last = salvage->index.head.last_offset;
-    return !salvage->moved &&
+    return !salvage->moved && ends_with_a_line(salvage) &&
            (last == 0 || salvage->met_last || is_missing(salvage, last));
 }
 

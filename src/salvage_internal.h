@@ -31,10 +31,11 @@ typedef struct toon_salvage {
     uint64_t size;  /* of the old log */
 
     toon_index index;
-    bool has_index; /* it is of this log: a witness of what was there */
-    bool moved;     /* bytes are missing before what it tells of, or it is
+    bool has_index;   /* it is of this log: a witness of what was there */
+    bool moved;       /* bytes are missing before what it tells of, or it is
                        of another continuation of this log */
-    bool met_last;  /* its last record is where it says */
+    bool met_last;    /* its last record is where it says */
+    uint64_t missing; /* bytes, as marks tell, that were before them */
     toon_unlisted *unlisted; /* owned */
     size_t unlisted_count, unlisted_capacity;
     toon_survey survey;

@@ -876,6 +876,102 @@ static void an_index_of_another_continuation_deletes_nothing(void **state) {
     }
 }
 
+/* ------------------------------------------------------- bytes cut out */
+
+static void cut_out(const struct fixture *self, size_t from, size_t to) {
+    size_t size;
+    char *log = slurp(self, "db.toon", &size);
+    assert_true(from < to && to <= size);
+    memmove(log + from, log + to, size - to);
+    spill(self, "db.toon", log, size - (to - from));
+    free(log);
+}
+
+/* Somebody has taken a line away in an editor: the mark behind tells. */
+static void a_line_that_is_missing_is_told_of(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    put(self, "a", "1");
+    size_t from = log_size(self);
+    put(self, "b", "2");
+    size_t to = log_size(self);
+    put(self, "c", "3");
+    close_store(self); /* with a mark */
+    remove_file(self, "db.toon.idx");
+    cut_out(self, from, to);
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.keys_unknown, 1);
+    assert_told(&repair, "lost: records whose keys are not known");
+    reopen(self);
+    assert_value(self, "a", "1");
+    assert_value(self, "c", "3");
+}
+
+/* A second line is cut out behind a mark that tells of the first: the next
+ * mark tells of more, those behind it of no more. */
+static void each_missing_line_is_told_of_once(void **state) {
+    enum { LINES = 5 };
+
+    struct fixture *self = *state;
+    struct repair repair;
+    size_t starts[LINES], ends[LINES];
+    for (int i = 0; i < LINES; i++) {
+        starts[i] = log_size(self);
+        put(self, key_number(i), "value");
+        ends[i] = log_size(self);
+        assert_ok(toon_sync(self->store));
+    }
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    cut_out(self, starts[2], ends[2]);
+    cut_out(self, starts[0], ends[0]);
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.keys_unknown, 2);
+    assert_int_equal(repair.report.keys, 3);
+}
+
+/* From before an index's end to behind it. No mark follows, but a line goes on
+ * where the index ends. */
+static void
+an_index_over_whose_end_bytes_are_missing_is_not_believed(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    begin_beside(self, &beside);
+    size_t from = beside.starts[19] + 3;
+    put(self, "k3", "newer");
+    size_t to = log_size(self) + 3;
+    put(self, "long",
+        "a value that is long enough to reach over the end of "
+        "the index, and then some");
+    put(self, "after", "x");
+    end_beside(self, &beside);
+    spill_beside(self, &beside);
+    cut_out(self, from, to);
+    repair_store(self, &repair);
+    assert_true(repair.report.keys_unknown > 0);
+}
+
+/* The end is gone, at a line's end, and no mark either: the header counts the
+ * rows, as does a checkpoint beside changes. */
+static void
+rows_that_the_header_counts_behind_an_index_are_missed(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    begin_beside(self, &beside);
+    put(self, "k3", "newer");
+    end_beside(self, &beside);
+    memset(beside.log + beside.starts[9], 0, 9); /* the index counts it */
+    toon_put_u32(beside.log + 12, 21);
+    beside.log_size = beside.covered;
+    spill_beside(self, &beside);
+    repair_store(self, &repair);
+    assert_int_equal(repair.report.rows_lost, 2);
+    assert_int_equal(repair.report.keys_lost, 1);
+    assert_int_equal(repair.report.keys_unknown, 1);
+}
+
 /* ------------------------------------------------------------ the first bytes */
 
 static void expect_all_kept(struct fixture *self) {
@@ -1547,6 +1643,10 @@ int main(void) {
         STORE_TEST(a_deletion_with_damage_behind_is_no_proof),
         STORE_TEST(an_older_log_loses_nothing_to_its_index),
         STORE_TEST(an_index_of_another_continuation_deletes_nothing),
+        STORE_TEST(a_line_that_is_missing_is_told_of),
+        STORE_TEST(each_missing_line_is_told_of_once),
+        STORE_TEST(an_index_over_whose_end_bytes_are_missing_is_not_believed),
+        STORE_TEST(rows_that_the_header_counts_behind_an_index_are_missed),
         STORE_TEST(a_damaged_head_costs_no_key),
         STORE_TEST(a_newer_store_is_left_alone),
         STORE_TEST(a_record_of_a_newer_program_stops_a_repair),
