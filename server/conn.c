@@ -141,7 +141,8 @@ static bool over_hard_limit(conn *c) {
 static bool may_go_on(conn *c) {
     server *s = c->client.server;
 
-    if (c->is_doomed || c->client.close_after_reply || over_hard_limit(c))
+    if (c->is_doomed || c->is_held || c->client.close_after_reply ||
+        over_hard_limit(c))
         return false;
     c->is_paused = s->config.output_limits[OUTPUT_NORMAL].hard_bytes == 0 &&
                    unsent(c) > OUTPUT_HIGH_BYTES;
@@ -170,6 +171,7 @@ static size_t run_requests(conn *c, toon_slice in) {
         }
         dispatch(&c->client, c->parser.argv, c->parser.argc);
         done += used;
+        c->client.turn_bytes += used;
     }
     /* Behind a closing request nothing counts. */
     return c->is_doomed || c->client.close_after_reply ? in.size : done;
@@ -386,6 +388,7 @@ static void keep_to_the_end(conn *c) {
 static void conn_close(conn *c) {
     c->is_closed = true;
     unpark(c);
+    pace_forget(c);
     if (c->client.asked_for_the_end)
         keep_to_the_end(c);
     client_remove(&c->client);
@@ -422,7 +425,8 @@ static bool waits_for_gate(conn *c) {
     return true;
 }
 
-/* Goes on with input that had to wait, now that output has left. */
+/* Goes on with input that had to wait: output has left, or it is not held any
+ * longer. */
 static void resume(conn *c) {
     if (c->is_paused && unsent(c) <= OUTPUT_LOW_BYTES) {
         c->is_paused = false;
@@ -431,10 +435,11 @@ static void resume(conn *c) {
     if (c->is_ready)
         conn_touch(c);
     if (!c->has_ended && !c->client.close_after_reply)
-        set_reading(c, !c->is_paused);
+        set_reading(c, !c->is_paused && !c->is_held);
 }
 
 void conn_settle(conn *c) {
+    c->client.turn_bytes = 0;
     if (c->client.out.failed) {
         server_log(c->client.server, LOG_LEVEL_WARNING,
                    "no memory for the replies to %s, closed", c->client.peer);

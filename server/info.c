@@ -273,6 +273,7 @@ static void section_toonstore(text *t, const figures *f) {
                          : 0.0);
     line(t, "compact_seconds_left:%lld", (long long)compact_left_s(f));
     number(t, "compactions", now->compactions);
+    number(t, "compact_held_writers", f->s->counters.held_writers);
     line(t, "compact_last_result:%s", toon_strerror(now->compact_result));
     number(t, "read_only", now->read_only);
     line(t, "read_only_reason:%s",

@@ -61,6 +61,7 @@ static void on_check(uv_check_t *handle) {
         if (c->is_ready && !c->is_doomed)
             conn_run_input(c);
     turn_end(&l->server);
+    pace_writers(l);
     hand_out_tickets(l);
     /* What is touched while settling has its turn in the next check. */
     c = l->touched;
@@ -210,6 +211,7 @@ static void start_handles(loop *l) {
     l->check.data = l->cron.data = l->gate_moved.data = l;
     uv_check_start(&l->check, on_check);
     uv_timer_start(&l->cron, on_cron, CRON_MS, CRON_MS);
+    pace_init(l);
     for (size_t i = 0; i < 2; i++) {
         uv_signal_init(&l->uv, &l->signals[i]);
         l->signals[i].data = l;
@@ -306,6 +308,7 @@ void server_delete(server *s) {
     uv_close((uv_handle_t *)&l->check, NULL);
     uv_close((uv_handle_t *)&l->idle, NULL);
     uv_close((uv_handle_t *)&l->cron, NULL);
+    uv_close((uv_handle_t *)&l->pace, NULL);
     uv_close((uv_handle_t *)&l->gate_moved, NULL);
     uv_close((uv_handle_t *)&l->signals[0], NULL);
     uv_close((uv_handle_t *)&l->signals[1], NULL);

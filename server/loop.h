@@ -56,11 +56,13 @@ typedef struct conn {
     size_t write_bytes; /* of the write that is under way */
 
     uint64_t ticket; /* replies wait until the gate has told so far */
-    struct conn *next_touched, *next_parked;
+    struct conn *next_touched, *next_parked, *next_held;
+    uint64_t pace_due_ns; /* monotonic; until then what it wrote is enough */
     int64_t linger_until_ms, soft_limit_since_ms;
     bool is_touched, is_parked;
     bool is_writing, is_reading;
     bool is_paused;    /* its output is not read fast enough */
+    bool is_held;      /* wrote faster than the store can make room */
     bool is_ready;     /* has input that can run */
     bool is_lingering; /* only waits for the other side to close */
     bool has_ended;    /* no more input comes */
@@ -73,7 +75,7 @@ struct loop {
     uv_loop_t uv;
     uv_check_t check;
     uv_idle_t idle; /* active while something is touched */
-    uv_timer_t cron;
+    uv_timer_t cron, pace;
     uv_async_t gate_moved;
     uv_signal_t signals[2];
     uv_poll_t watched;
@@ -82,7 +84,9 @@ struct loop {
     stream listeners[LISTENERS_MAX];
     size_t listeners_count;
     bool waits[LISTENERS_MAX]; /* a connection, for want of memory */
-    conn *touched, *parked;
+    conn *touched, *parked, *held;
+    size_t held_count;
+    uint64_t usual_bytes; /* that a writer wrote in a turn, lately */
     char *input; /* INPUT_BYTES; for connections without input of their own */
     int64_t shutdown_until_ms;
     bool is_listening, has_watched, has_pidfile, has_unixsocket;
@@ -92,6 +96,17 @@ struct loop {
 
 /* The next poll does not wait. */
 void loop_wake(loop *l);
+
+/* ------------------------------------------------------------------- pace.c */
+
+void pace_init(loop *l);
+
+/* After turn_end(), before the turn's writers are taken: those of them that
+ * wrote too much are held, which is: their requests wait. */
+void pace_writers(loop *l);
+
+/* It goes away. */
+void pace_forget(conn *c);
 
 /* ----------------------------------------------------------------- listen.c */
 

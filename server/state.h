@@ -42,6 +42,7 @@ struct client {
     const command *last_command;
     size_t input_bytes, input_capacity; /* of the read buffer */
     size_t output_bytes;                /* beside `out`, on its way */
+    size_t turn_bytes;                  /* of its requests, in this turn */
 
     reply_mark command_start; /* where the running command replies from */
 
@@ -60,6 +61,7 @@ typedef struct server_counters {
     uint64_t commands_processed, error_replies;
     uint64_t input_bytes, output_bytes;
     uint64_t output_limit_cuts, query_limit_cuts;
+    uint64_t held_writers; /* how often: see pace.c */
 } server_counters;
 
 #define RATE_SAMPLES 16
@@ -103,6 +105,7 @@ struct server {
 
     client *writers; /* that changed something in this turn */
     bool gathering;
+    int64_t delay_ns; /* for which this turn's writers had better wait */
 
     server_counters counters;
     toon_stats stats_base;  /* at CONFIG RESETSTAT */
@@ -171,7 +174,8 @@ void turn_wrote(client *c);
 
 /* Writes the turn's changes. If that fails, the replies of its write commands
  * become the error. The clients that wrote are then in s->writers, which the
- * caller empties with turn_take_writer(). */
+ * caller empties with turn_take_writer(), and s->delay_ns, which it clears, is
+ * what toon_gather_delay() said. */
 toon_err turn_end(server *s);
 client *turn_take_writer(server *s);
 

@@ -86,6 +86,7 @@ toon_err turn_end(server *s) {
         return TOON_OK;
     s->gathering = false;
     err = toon_gather_end(s->store);
+    s->delay_ns += toon_gather_delay();
     for (client *c = s->writers; c; c = c->next_writer) {
         if (err != TOON_OK)
             replace_writes(c, error_text(s, err));

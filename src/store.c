@@ -56,13 +56,15 @@ enum { GATHERING_MAX = 16 };
 struct gathering {
     const toon_store *store; /* NULL: free */
     uint64_t failures;       /* write_failures at its beginning */
+    int64_t delay_ns;        /* toon_gather_delay() */
     bool changed;
 };
 
 static _Thread_local struct {
     const void *origin;
     struct gathering gathering[GATHERING_MAX];
-    char self; /* its address names the thread */
+    int64_t delay_ns; /* of the last that ended */
+    char self;        /* its address names the thread */
 } this_thread;
 
 static struct gathering *find_gathering(const toon_store *store) {
@@ -504,12 +506,19 @@ toon_err toon_change_begin(toon_store *store) {
     return err;
 }
 
-/* Unlocks, tells, and holds the writer back if the log outgrows its space. */
-static void after_write(toon_store *store, toon_written written, size_t bytes) {
+/* Unlocks, tells, and if the log outgrows its space, holds the writer back; of
+ * one that gathers, only notes for how long. */
+static void after_write(toon_store *store, toon_written written, size_t bytes,
+                        int64_t *delay_ns) {
     toon_unlock_writer(store);
     toon_epoch_leave();
     toon_notify(store);
-    toon_hold_back(store, written, bytes);
+    if (!toon_is_held_back(store, written))
+        return;
+    if (delay_ns != NULL)
+        *delay_ns += toon_space_delay(store, bytes);
+    else
+        toon_wait_for_space(store, bytes);
 }
 
 toon_err toon_change_end(toon_store *store, toon_err err) {
@@ -519,18 +528,19 @@ toon_err toon_change_end(toon_store *store, toon_err err) {
     }
     const toon_log *log = current_log(store);
     size_t bytes = log->gather.size;
-    bool gathers = find_gathering(store) != NULL;
-    if (gathers && bytes <= GATHER_MAX) {
+    struct gathering *gathering = find_gathering(store);
+    if (gathering != NULL && bytes <= GATHER_MAX) {
         toon_unlock_writer(store);
         toon_epoch_leave();
         return err;
     }
     toon_err result = toon_write_locked(store);
     toon_written written = toon_written_locked(store);
-    after_write(store, written, bytes);
+    after_write(store, written, bytes,
+                gathering != NULL ? &gathering->delay_ns : NULL);
     if (err != TOON_OK)
         return err;
-    if (result == TOON_OK && !gathers &&
+    if (result == TOON_OK && gathering == NULL &&
         store->options.sync == TOON_SYNC_ALWAYS)
         result = toon_sync_up_to(store, written);
     return result;
@@ -867,6 +877,7 @@ toon_err toon_gather_end(toon_store *store) {
                                "a batch ends before the gathering around it");
     struct gathering was = *gathering;
     gathering->store = NULL;
+    this_thread.delay_ns = 0;
     if (!was.changed)
         return TOON_OK;
     toon_lock_writer(store);
@@ -877,13 +888,18 @@ toon_err toon_gather_end(toon_store *store) {
     size_t bytes = current_log(store)->gather.size;
     toon_err err = toon_write_locked(store);
     toon_written written = toon_written_locked(store);
-    after_write(store, written, bytes);
+    after_write(store, written, bytes, &was.delay_ns);
+    this_thread.delay_ns = was.delay_ns;
     if (err == TOON_OK && atomic_load(&store->write_failures) != was.failures)
         err = toon_fail_plain(TOON_IO, "a write to the log failed and its "
                                        "changes were undone");
     if (err == TOON_OK && store->options.sync == TOON_SYNC_ALWAYS)
         err = toon_sync_up_to(store, written);
     return err;
+}
+
+int64_t toon_gather_delay(void) {
+    return this_thread.delay_ns;
 }
 
 /* ------------------------------------------------------------- statistics */

@@ -42,14 +42,15 @@ enum {
 #define CHECKPOINT_MIN  ((uint64_t)64 << 20) /* of log without an index */
 #define GARBAGE_SURPLUS ((uint64_t)24 << 20)
 #endif
-#define SMALL_MIN   ((uint64_t)64 << 10) /* no limits for smaller disks */
-#define RESERVE_MAX ((uint64_t)16 << 20)
-#define RETRY_NS    ((int64_t)1000000000) /* of a failed one, at least */
-#define RETRY_TIMES 8                     /* what it took */
-#define STARVED_MIN ((uint64_t)64 << 10)  /* of garbage, on a full disk */
-#define SPACE_SLACK ((uint64_t)76 << 20)  /* 128 MiB less what is reserved */
-#define INDEX_MAX   (SPACE_SLACK / 2)     /* of it for an index */
-#define HOLD_MIN    ((uint64_t)8 << 20) /* bytes a second that are let through */
+#define SMALL_MIN    ((uint64_t)64 << 10) /* no limits for smaller disks */
+#define RESERVE_MAX  ((uint64_t)16 << 20)
+#define RETRY_NS     ((int64_t)1000000000) /* of a failed one, at least */
+#define RETRY_TIMES  8                     /* what it took */
+#define STARVED_MIN  ((uint64_t)64 << 10)  /* of garbage, on a full disk */
+#define SPACE_SLACK  ((uint64_t)64 << 20)  /* 128 MiB less what is reserved */
+#define INDEX_MAX    (SPACE_SLACK / 2)     /* of it for an index */
+#define HOLD_MIN     ((uint64_t)8 << 20) /* bytes a second that are let through */
+#define HOLD_DEBT_NS ((int64_t)1000000000) /* of writers, at most */
 
 static int64_t monotonic_ns(void) {
     struct timespec now;
@@ -367,27 +368,31 @@ static void keep_pace(toon_store *store, const toon_compaction *compaction,
         sleep_ns(early < most ? early : most);
 }
 
+int64_t toon_space_delay(const toon_store *store, size_t bytes) {
+    const struct care *care = &store->care;
+    if (atomic_load(&care->low) && bytes > 0)
+        return (int64_t)HOLD_MAX_MS * 1000000;
+    uint64_t rate = atomic_load(&care->hold_rate);
+    if (rate == 0)
+        rate = HOLD_MIN;
+    double delay = (double)bytes / (double)rate * 1e9;
+    return delay < HOLD_DEBT_NS ? (int64_t)delay : HOLD_DEBT_NS;
+}
+
 void toon_wait_for_space(toon_store *store, size_t bytes) {
     struct care *care = &store->care;
     if (bytes == 0)
         return;
-    if (atomic_load(&care->low)) {
-        sleep_ns((int64_t)HOLD_MAX_MS * 1000000);
-        return;
-    }
-    uint64_t rate = atomic_load(&care->hold_rate);
-    if (rate == 0)
-        rate = HOLD_MIN;
     int64_t most =
         (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
-    int64_t cost = (int64_t)((double)bytes / (double)rate * 1e9);
+    int64_t cost = toon_space_delay(store, bytes);
     int64_t now = monotonic_ns();
     int64_t due = atomic_load(&care->hold_due_ns);
     int64_t next;
     do { /* a debt that cannot be paid is forgotten after a second */
         next = (due > now ? due : now) + cost;
-        if (next > now + 1000000000)
-            next = now + 1000000000;
+        if (next > now + HOLD_DEBT_NS)
+            next = now + HOLD_DEBT_NS;
     } while (!atomic_compare_exchange_weak(&care->hold_due_ns, &due, next));
     int64_t wait = next - now;
     if (wait > 1000000)

@@ -270,19 +270,21 @@ static inline void toon_care_if_grown(toon_store *store) {
         toon_care_look(store);
 }
 
-/* Without locks: a writer of so many bytes waits a little, lest the log outgrows
- * its space, or uses up what is left, before a compaction that runs is done. */
-void toon_wait_for_space(toon_store *store, size_t bytes);
-
-static inline void toon_hold_back(toon_store *store, toon_written written,
-                                  size_t bytes) {
-    struct care *care = &store->care;
-    if (atomic_load_explicit(&care->hold_rate, memory_order_relaxed) != 0 ||
-        written.up_to >=
-            atomic_load_explicit(&care->brake_at, memory_order_relaxed) ||
-        atomic_load_explicit(&care->low, memory_order_relaxed))
-        toon_wait_for_space(store, bytes);
+/* Must writers wait, lest the log outgrows its space, or uses up what is left,
+ * before a compaction that runs is done? */
+static inline bool toon_is_held_back(toon_store *store, toon_written written) {
+    const struct care *care = &store->care;
+    return atomic_load_explicit(&care->hold_rate, memory_order_relaxed) != 0 ||
+           written.up_to >=
+               atomic_load_explicit(&care->brake_at, memory_order_relaxed) ||
+           atomic_load_explicit(&care->low, memory_order_relaxed);
 }
+
+/* For how long so many bytes are enough then, in ns; at most a second. */
+int64_t toon_space_delay(const toon_store *store, size_t bytes);
+
+/* Without locks: who wrote so many bytes waits a little. */
+void toon_wait_for_space(toon_store *store, size_t bytes);
 
 void toon_stat_care(toon_store *store, toon_stats *out);
 

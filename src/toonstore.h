@@ -388,6 +388,15 @@ TOON_API void toon_batch_cancel(toon_store *store);
 TOON_API void toon_gather_begin(toon_store *store);
 TOON_API toon_err toon_gather_end(toon_store *store);
 
+/*
+ * For how long those who wrote in this thread's last gathering had better be
+ * left alone, in nanoseconds; at most about a second. 0 mostly: it is more
+ * where the log grows faster than a compaction makes room. A writer without a
+ * gathering waits by itself then, inside of its call; a server would make all
+ * of its clients wait.
+ */
+TOON_API int64_t toon_gather_delay(void);
+
 /* -------------------------------------------------------- scanning, ranges */
 
 typedef struct toon_scan_options {

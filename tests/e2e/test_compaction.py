@@ -1,7 +1,9 @@
 """Compaction as users see it: what clients are told, what `tst` says, and
 programs on the mount that notice nothing of it."""
 
+import concurrent.futures
 import ctypes
+import itertools
 import json
 import mmap
 import os
@@ -56,6 +58,85 @@ def compact(server):
 
 # So that none begins by itself, in a build where stores are small, too.
 ONLY_WHEN_TOLD = ("--compact-garbage", "100")
+
+
+@unittest.skipIf(harness.SMALL, "slow builds do not outrun a compaction")
+class Held(harness.StoreTest):
+    """Clients that write faster than a compaction can make room wait, unread,
+    in the server: nothing that they sent is lost."""
+
+    WRITERS = 6
+    KEYS = 25  # of each writer
+    SIZE = 4000
+    HELD = 50
+    STORE_MAX = "24mb"
+
+    def write(self, port, name, value):
+        """Sends all and its end at once, then reads to the end."""
+        requests = [["SET", "%s:%d" % (name, i), value] for i in range(self.KEYS)]
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+            wire.sendall(harness.pipe_bytes(requests))
+            wire.shutdown(socket.SHUT_WR)
+            with wire.makefile("rb") as replies:
+                return replies.readlines()
+
+    def flood(self, server, name, enough):
+        """Returns what it was told that it wrote."""
+        kept = {}
+        for turn in itertools.count():
+            if enough.is_set():
+                return kept
+            value = b"%d " % turn * (self.SIZE // 8)
+            replies = self.write(server.port, name, value)
+            self.assertEqual(len(replies), self.KEYS, replies[-1:])
+            for i, reply in enumerate(replies):
+                if reply == b"+OK\r\n":
+                    kept[b"%s:%d" % (name.encode(), i)] = value
+                else:
+                    self.assertRegex(reply, b"^-ERR no space")
+
+    def wait_until_held(self, server):
+        with server.client() as client:
+            harness.wait_until(
+                lambda: client.info("toonstore")["compact_held_writers"] > self.HELD,
+                "writers to be held",
+            )
+
+    def flooded(self, server, meanwhile):
+        """What `WRITERS` at once were told, until meanwhile() has returned."""
+        enough = threading.Event()
+        kept = {}
+        with concurrent.futures.ThreadPoolExecutor(self.WRITERS) as pool:
+            floods = [
+                pool.submit(self.flood, server, "w%d" % number, enough)
+                for number in range(self.WRITERS)
+            ]
+            try:
+                meanwhile()
+            finally:
+                enough.set()
+            for flood in floods:
+                kept.update(flood.result())
+        return kept
+
+    def test_they_lose_nothing(self):
+        server = self.server(args=("--store-max", self.STORE_MAX))
+        kept = self.flooded(server, lambda: self.wait_until_held(server))
+        self.assertEqual(harness.live_map(server), kept)
+        server.kill()
+        server.start()
+        self.assertEqual(harness.live_map(server), kept)
+
+    def test_the_server_ends_meanwhile(self):
+        server = self.server(args=("--store-max", self.STORE_MAX))
+
+        def end():
+            self.wait_until_held(server)
+            self.stop(server)
+
+        with self.assertRaises((OSError, AssertionError)):
+            self.flooded(server, end)
+        harness.run(harness.TST, "check", server.data)
 
 
 class Clients(harness.StoreTest):
