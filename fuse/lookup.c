@@ -48,10 +48,12 @@ static void fill_entry(struct mount *m, const node *n,
 
 /* ------------------------------------------------------------- directories */
 
+/* ENOENT: it is gone; *attr is filled all the same, for who stands in it. */
 static int dir_attr(struct mount *m, node *n, toon_slice dir, struct stat *attr,
                     double *timeout) {
     tree t = tree_of(m);
     tree_probe probe = {.found = true};
+    int error = 0;
     inodes_lock(&m->inodes);
     n->attr_told = true;
     int64_t changed_ms = n->changed_ms;
@@ -65,7 +67,7 @@ static int dir_attr(struct mount *m, node *n, toon_slice dir, struct stat *attr,
             return errno_of(err);
         }
         if (!probe.found && !has_created_below(m, dir)) {
-            return ENOENT;
+            error = ENOENT;
         }
     }
     file_facts facts = {.number = n == m->root ? FUSE_ROOT_ID : n->hash,
@@ -79,7 +81,7 @@ static int dir_attr(struct mount *m, node *n, toon_slice dir, struct stat *attr,
     }
     attr_of_dir(&m->options, &facts, attr);
     *timeout = timeout_until(probe.expires_ms, now_ms());
-    return 0;
+    return error;
 }
 
 int entry_find_dir(struct mount *m, toon_slice dir,
@@ -231,5 +233,11 @@ int node_attr(struct mount *m, node *n, struct stat *attr, double *timeout) {
     }
     key_text dir;
     inodes_copy_key(&m->inodes, n, &dir);
-    return dir_attr(m, n, key_slice(&dir), attr, timeout);
+    int error = dir_attr(m, n, key_slice(&dir), attr, timeout);
+    if (error == ENOENT) { /* an empty one, without a name */
+        attr->st_nlink = 0;
+        *timeout = 0;
+        error = 0;
+    }
+    return error;
 }

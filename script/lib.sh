@@ -10,7 +10,8 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config
     libfuse3-dev libuv1-dev libxxhash-dev)
 run_packages=(fuse3 redis-tools)
 test_packages=(libcmocka-dev python3 python3-redis rsync git g++ binutils
-    util-linux redis-server)
+    util-linux redis-server make patch cpio zip unzip bzip2 xz-utils ed vim xxd
+    sqlite3 inotify-tools bsdextrautils)
 node_packages=(nodejs npm)
 
 say() {
