@@ -141,12 +141,12 @@ static bool over_hard_limit(conn *c) {
 static bool may_go_on(conn *c) {
     server *s = c->client.server;
 
-    if (c->is_doomed || c->is_held || c->client.close_after_reply ||
-        over_hard_limit(c))
+    if (c->is_doomed || c->client.close_after_reply || over_hard_limit(c))
         return false;
     c->is_paused = s->config.output_limits[OUTPUT_NORMAL].hard_bytes == 0 &&
                    unsent(c) > OUTPUT_HIGH_BYTES;
-    return !c->is_paused;
+    c->is_stopped = c->is_paused || c->is_held || pace_is_enough(c);
+    return !c->is_stopped;
 }
 
 /* Runs the requests in `in`; returns how many bytes it is done with. */
@@ -215,6 +215,8 @@ static void input_check_limit(conn *c) {
     conn_doom(c);
 }
 
+static void set_reading(conn *c, bool on);
+
 static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *buf) {
     conn *c = conn_of((uv_handle_t *)handle);
 
@@ -242,6 +244,8 @@ static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *buf) {
         conn_run_input(c);
     }
     input_check_limit(c);
+    if (c->is_stopped)
+        set_reading(c, false);
     conn_touch(c);
 }
 
@@ -425,12 +429,14 @@ static bool waits_for_gate(conn *c) {
     return true;
 }
 
-/* Goes on with input that had to wait: output has left, or it is not held any
- * longer. */
+/* Goes on with input that had to wait: output has left, it is not held any
+ * longer, or another turn has come. */
 static void resume(conn *c) {
-    if (c->is_paused && unsent(c) <= OUTPUT_LOW_BYTES) {
+    if (c->is_paused && unsent(c) <= OUTPUT_LOW_BYTES)
         c->is_paused = false;
-        c->is_ready = c->input_start < c->input_end;
+    if (c->is_stopped && !c->is_paused && !c->is_held) {
+        c->is_stopped = false;
+        c->is_ready = true;
     }
     if (c->is_ready)
         conn_touch(c);
@@ -464,7 +470,7 @@ void conn_settle(conn *c) {
         return;
     }
     resume(c);
-    if (unsent(c) == 0 && c->has_ended && !c->is_ready)
+    if (unsent(c) == 0 && c->has_ended && !c->is_ready && !c->is_stopped)
         conn_close(c);
 }
 

@@ -17,10 +17,6 @@ static loop *loop_of(server *s) {
     return s->loop;
 }
 
-static conn *conn_of_client(client *c) {
-    return (conn *)(void *)c;
-}
-
 /* -------------------------------------------------------------------- turns */
 
 /* An active idle handle keeps the poll from waiting; it has nothing to do. */

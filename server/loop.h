@@ -1,11 +1,13 @@
 /*
- * loop.h - what loop.c, listen.c and conn.c share: a server on a libuv loop.
+ * loop.h - what loop.c, listen.c, conn.c and pace.c share: a server on a libuv
+ * loop.
  *
  * One turn of the loop:
  *   poll   connections read; their requests run; replies gather in buffers;
  *          what has to be looked at afterwards is `touched`
- *   check  the turn's changes reach the kernel (turn_end), then every touched
- *          connection sends its replies, or closes
+ *   check  the turn's changes reach the kernel (turn_end), who wrote too much
+ *          is held (pace_writers), then every touched connection sends its
+ *          replies, or closes
  * Nothing is sent and no connection goes away outside of `check`.
  */
 #ifndef TOON_LOOP_H
@@ -14,6 +16,7 @@
 #include "resp.h"
 #include "state.h"
 
+#include <sys/queue.h>
 #include <uv.h>
 
 #ifdef TOON_HOSTILE
@@ -56,13 +59,15 @@ typedef struct conn {
     size_t write_bytes; /* of the write that is under way */
 
     uint64_t ticket; /* replies wait until the gate has told so far */
-    struct conn *next_touched, *next_parked, *next_held;
+    struct conn *next_touched, *next_parked;
+    LIST_ENTRY(conn) held_link;
     uint64_t pace_due_ns; /* monotonic; until then what it wrote is enough */
     int64_t linger_until_ms, soft_limit_since_ms;
     bool is_touched, is_parked;
     bool is_writing, is_reading;
     bool is_paused;    /* its output is not read fast enough */
     bool is_held;      /* wrote faster than the store can make room */
+    bool is_stopped;   /* has requests left over from this turn */
     bool is_ready;     /* has input that can run */
     bool is_lingering; /* only waits for the other side to close */
     bool has_ended;    /* no more input comes */
@@ -84,13 +89,24 @@ struct loop {
     stream listeners[LISTENERS_MAX];
     size_t listeners_count;
     bool waits[LISTENERS_MAX]; /* a connection, for want of memory */
-    conn *touched, *parked, *held;
-    size_t held_count;
-    uint64_t usual_bytes; /* that a writer wrote in a turn, lately */
+    conn *touched, *parked;
     char *input; /* INPUT_BYTES; for connections without input of their own */
     int64_t shutdown_until_ms;
+
+    /* pace.c's; times are monotonic */
+    LIST_HEAD(, conn) held;
+    size_t held_count;
+    uint64_t held_until_ns;    /* the first of them */
+    uint64_t written_until_ns; /* until then all that was written is enough */
+    uint64_t usual_bytes;      /* that a writer wrote in a turn, lately */
+    size_t turn_bytes_max;     /* of the last turn that wrote too much */
+
     bool is_listening, has_watched, has_pidfile, has_unixsocket;
 };
+
+static inline conn *conn_of_client(client *c) {
+    return (conn *)(void *)c;
+}
 
 /* ------------------------------------------------------------------- loop.c */
 
@@ -105,7 +121,10 @@ void pace_init(loop *l);
  * wrote too much are held, which is: their requests wait. */
 void pace_writers(loop *l);
 
-/* It goes away. */
+/* Has it run as much as it may in this turn? The last turn wrote too much. */
+bool pace_is_enough(const conn *c);
+
+/* It is not held any longer, or goes away. */
 void pace_forget(conn *c);
 
 /* ----------------------------------------------------------------- listen.c */

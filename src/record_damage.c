@@ -9,8 +9,8 @@
 #include "toon_text.h"
 
 enum {
-    END_SIZE = 9, /* the CRC and the LF */
-    FEWEST = 18,  /* bytes of the shortest line: a[4]: x,0,0,s and its end */
+    END_SIZE = TOON_LINE_END_SIZE,
+    FEWEST = 18, /* bytes of the shortest line: a[4]: x,0,0,s and its end */
     LOWER_CASE = 0x20,
     KEY_TEXT_MAX = 6 * 64 * 1024 + 16, /* each byte of a key escaped */
     /* Of longer lines, one flipped bit is found and not one damaged byte: by

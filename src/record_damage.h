@@ -38,6 +38,10 @@ bool toon_line_mend(toon_slice line, uint32_t salt, toon_buf *out);
 /* Appends the key that the start of a damaged line seems to name. */
 bool toon_line_guess_key(toon_slice line, toon_buf *key);
 
+/* Bytes of a line's end that what it says of its batch stands before: the CRC
+ * and the LF. */
+enum { TOON_LINE_END_SIZE = 9 };
+
 /* What the end of damaged bytes seems to say of the batch that they were of. */
 typedef enum toon_line_end {
     LINE_END_UNKNOWN,

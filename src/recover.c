@@ -680,6 +680,27 @@ static toon_err recover_once(const toon_dir *dir, bool read_only,
     return recover_log(dir, read_only, use_index, log, out, recovery);
 }
 
+/* Later rows would make up for those that it counts: it must not be believed
+ * then, nor be what the next index builds on. */
+static toon_err remove_index(const toon_dir *dir) {
+    toon_err err = toon_dir_unlink(dir, TOON_INDEX_NAME);
+    return err == TOON_OK || err == TOON_NOT_FOUND ? toon_dir_sync(dir) : err;
+}
+
+/* An index leaves out keys whose newest records are among rows that are
+ * missing; of those the log has older ones. */
+static toon_err recover_without_index(const toon_dir *dir, bool read_only,
+                                      toon_volume **out,
+                                      toon_recovery *recovery) {
+    toon_err err = recover_once(dir, read_only, false, out, recovery);
+    if (err != TOON_OK || read_only)
+        return err;
+    err = remove_index(dir);
+    if (err != TOON_OK)
+        toon_volume_free(*out);
+    return err;
+}
+
 toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
                       toon_recovery *recovery) {
     enum { TRIES = 5 };
@@ -688,10 +709,8 @@ toon_err toon_recover(const toon_dir *dir, bool read_only, toon_volume **out,
         toon_err err = recover_once(dir, read_only, true, out, recovery);
         if (err == TOON_OK && recovery->missing_rows > 0 &&
             recovery->indexed > 0) {
-            /* The index leaves out keys whose newest records are among them;
-             * of those the log has older ones. */
             toon_volume_free(*out);
-            err = recover_once(dir, read_only, false, out, recovery);
+            err = recover_without_index(dir, read_only, out, recovery);
         }
         if ((err != TOON_CORRUPT && err != TOON_IO) || !read_only || i == TRIES)
             return err;

@@ -56,6 +56,14 @@ void toon_salvage_find_key(const toon_salvage *salvage, uint64_t offset,
     toon_buf_free(&line);
 }
 
+uint64_t toon_salvage_rows_hinted(const toon_salvage *salvage, uint64_t rows) {
+    const toon_survey_head *head = &salvage->survey.head;
+    uint64_t hint = salvage->survey.log->row_hint;
+    bool may_be = head->magic_right && head->version_right && hint > rows &&
+                  hint - rows < salvage->size;
+    return may_be ? hint : rows;
+}
+
 /* ------------------------------------------------------------------- steps */
 
 static toon_err remove_index(toon_salvage *salvage) {

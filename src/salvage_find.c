@@ -70,6 +70,7 @@ static toon_err claim_mended(toon_salvage *salvage, const toon_record *record,
         err = toon_fail_memory();
     toon_buf_free(&key);
     salvage->report->rows_lost++;
+    salvage->rows_damaged++;
     return err;
 }
 
@@ -120,6 +121,7 @@ static toon_err name_line(toon_salvage *salvage, const toon_damage *place,
         return err;
     err = TOON_OK;
     salvage->report->rows_lost++;
+    salvage->rows_damaged++;
     if (toon_line_guess_key(toon_log_view(salvage->survey.log, place->from,
                                           (size_t)(place->to - place->from)),
                             &key))
@@ -236,19 +238,16 @@ static toon_err note_head(toon_salvage *salvage) {
     return note_place(salvage, &place);
 }
 
-/* Rows that the header counts and nobody has seen. An index has counted those
- * that damage hides, up to where it covers the log. */
+/* Rows that the header counts and nobody has seen or told of: of those that
+ * damage hides there is a line for each at least, and an index has counted all
+ * up to where it covers the log. */
 static toon_err note_missing(toon_salvage *salvage) {
-    uint64_t hint = salvage->survey.log->row_hint;
-    uint64_t rows = salvage->rows;
-    uint64_t counted_to = 0;
-    size_t places = salvage->place_count;
-    if (salvage->has_index && !salvage->moved) {
-        counted_to = salvage->index.head.covered;
+    uint64_t rows = toon_salvage_rows_seen(salvage) +
+                    salvage->missing / TOON_SALVAGE_ROW_MIN;
+    if (salvage->has_index && !salvage->moved)
         rows += salvage->index.head.rows - salvage->rows_covered;
-    }
-    if (hint <= rows ||
-        (places > 0 && salvage->places[places - 1].to > counted_to))
+    uint64_t hint = toon_salvage_rows_hinted(salvage, rows);
+    if (hint <= rows)
         return TOON_OK;
     salvage->report->rows_lost += hint - rows;
     return note_unknown(salvage, salvage->size);

@@ -258,7 +258,7 @@ static toon_err disbelieve(toon_salvage *salvage) {
 
 toon_err toon_salvage_ask_index(toon_salvage *salvage) {
     toon_claims now = {0};
-    salvage->rows_covered = salvage->rows;
+    salvage->rows_covered = toon_salvage_rows_seen(salvage);
     if (!is_believed(salvage))
         return disbelieve(salvage);
     toon_slot_map *said = toon_slot_map_new(256, salvage->index.head.slots);
@@ -287,7 +287,8 @@ static bool is_rest_whole(const toon_salvage *salvage) {
     const toon_index_head *head = &salvage->index.head;
     const toon_damage *places = salvage->places;
     size_t count = salvage->place_count;
-    uint64_t rows = head->rows + (salvage->rows - salvage->rows_covered);
+    uint64_t rows =
+        head->rows + (toon_salvage_rows_seen(salvage) - salvage->rows_covered);
     return salvage->size >= head->covered &&
            (count == 0 || places[count - 1].to <= head->covered) &&
            salvage->left_out_last < head->covered &&

@@ -46,12 +46,16 @@ typedef struct toon_salvage {
     size_t left_out;        /* valid records */
     uint64_t left_out_last; /* where the last of them is; 0: none */
     uint64_t rows;          /* valid records */
-    uint64_t rows_covered;  /* those before the index's end */
+    uint64_t rows_damaged;  /* lines that were records, as it seems */
+    uint64_t rows_covered;  /* both, before the index's end */
     uint64_t number_next;   /* above every key that is a number, if the log's
                                base is not known */
 } toon_salvage;
 
-enum { TOON_SALVAGE_PHASES = 3 }; /* check, find, write */
+enum {
+    TOON_SALVAGE_PHASES = 3,   /* check, find, write */
+    TOON_SALVAGE_ROW_MIN = 16, /* bytes; a row is longer */
+};
 
 void toon_salvage_tell_progress(toon_salvage *salvage, uint64_t done);
 
@@ -67,6 +71,14 @@ void toon_salvage_find_key(const toon_salvage *salvage, uint64_t offset,
  * claims those that are not as they were. TOON_VERSION: a newer program's
  * record is among them. */
 toon_err toon_salvage_read(toon_salvage *salvage);
+
+/* Records that are there, or seem to have been. */
+static inline uint64_t toon_salvage_rows_seen(const toon_salvage *salvage) {
+    return salvage->rows + salvage->rows_damaged;
+}
+
+/* What the header counts, if it is more than `rows` and can be. */
+uint64_t toon_salvage_rows_hinted(const toon_salvage *salvage, uint64_t rows);
 
 /* Is the index of this log, as far as can be told before the log is read? */
 bool toon_salvage_is_witness(const toon_salvage *salvage);

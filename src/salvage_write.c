@@ -20,8 +20,7 @@
 enum {
     NAME_SIZE = sizeof((toon_repair_report *)NULL)->aside,
     PIECE = 1 << 16,
-    WRITE_SIZE = 1 << 20,  /* gathered before it is written */
-    FEWEST_ROW_BYTES = 16, /* a row is longer: for how many there can be */
+    WRITE_SIZE = 1 << 20, /* gathered before it is written */
 };
 
 static const char aside_name[] = "db.toon.damaged-";
@@ -272,11 +271,10 @@ static uint64_t new_base(const toon_salvage *salvage) {
         base = salvage->number_next;
     if (salvage->has_index && salvage->index.head.rows > rows)
         rows = salvage->index.head.rows;
-    if (log->row_hint > rows && log->row_hint - rows < salvage->size)
-        rows = log->row_hint;
+    rows = toon_salvage_rows_hinted(salvage, rows);
     if (salvage->has_index && salvage->index.head.covered > salvage->size)
         bytes += salvage->index.head.covered - salvage->size;
-    return base + rows + bytes / FEWEST_ROW_BYTES + 1;
+    return base + rows + bytes / TOON_SALVAGE_ROW_MIN + 1;
 }
 
 static toon_err fill_log(toon_salvage *salvage, toon_log *log) {

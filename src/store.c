@@ -515,10 +515,12 @@ static void after_write(toon_store *store, toon_written written, size_t bytes,
     toon_notify(store);
     if (!toon_is_held_back(store, written))
         return;
-    if (delay_ns != NULL)
-        *delay_ns += toon_space_delay(store, bytes);
-    else
+    if (delay_ns == NULL) {
         toon_wait_for_space(store, bytes);
+        return;
+    }
+    (void)toon_note_written(store, bytes);
+    *delay_ns += toon_space_delay(store, bytes);
 }
 
 toon_err toon_change_end(toon_store *store, toon_err err) {
@@ -870,6 +872,7 @@ void toon_forget_gathering(const toon_store *store) {
 
 toon_err toon_gather_end(toon_store *store) {
     struct gathering *gathering = find_gathering(store);
+    this_thread.delay_ns = 0;
     if (gathering == NULL)
         return TOON_OK;
     if (toon_in_own_batch(store))
@@ -877,7 +880,6 @@ toon_err toon_gather_end(toon_store *store) {
                                "a batch ends before the gathering around it");
     struct gathering was = *gathering;
     gathering->store = NULL;
-    this_thread.delay_ns = 0;
     if (!was.changed)
         return TOON_OK;
     toon_lock_writer(store);

@@ -379,12 +379,8 @@ int64_t toon_space_delay(const toon_store *store, size_t bytes) {
     return delay < HOLD_DEBT_NS ? (int64_t)delay : HOLD_DEBT_NS;
 }
 
-void toon_wait_for_space(toon_store *store, size_t bytes) {
+int64_t toon_note_written(toon_store *store, size_t bytes) {
     struct care *care = &store->care;
-    if (bytes == 0)
-        return;
-    int64_t most =
-        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
     int64_t cost = toon_space_delay(store, bytes);
     int64_t now = monotonic_ns();
     int64_t due = atomic_load(&care->hold_due_ns);
@@ -394,7 +390,15 @@ void toon_wait_for_space(toon_store *store, size_t bytes) {
         if (next > now + HOLD_DEBT_NS)
             next = now + HOLD_DEBT_NS;
     } while (!atomic_compare_exchange_weak(&care->hold_due_ns, &due, next));
-    int64_t wait = next - now;
+    return next - now;
+}
+
+void toon_wait_for_space(toon_store *store, size_t bytes) {
+    if (bytes == 0)
+        return;
+    int64_t most =
+        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
+    int64_t wait = toon_note_written(store, bytes);
     if (wait > 1000000)
         sleep_ns(wait < most ? wait : most);
 }

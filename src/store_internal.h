@@ -283,6 +283,9 @@ static inline bool toon_is_held_back(toon_store *store, toon_written written) {
 /* For how long so many bytes are enough then, in ns; at most a second. */
 int64_t toon_space_delay(const toon_store *store, size_t bytes);
 
+/* Adds that to what all writers have to wait for, which it returns. */
+int64_t toon_note_written(toon_store *store, size_t bytes);
+
 /* Without locks: who wrote so many bytes waits a little. */
 void toon_wait_for_space(toon_store *store, size_t bytes);
 

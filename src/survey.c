@@ -157,23 +157,36 @@ static toon_damage last_line(const toon_survey *survey,
     return last;
 }
 
+/* A mark that tells of more than there is before it is a mark all the same. */
+static bool is_any_mark(const toon_survey *survey, toon_slice line) {
+    uint64_t synced;
+    size_t size;
+    return toon_mark_parse(line, survey->log->salt, &synced, &size) ==
+           RECORD_OK;
+}
+
+/* Where a sector ends in the last bytes of a line, those before it may be
+ * another file's, and tell nothing. */
+static bool guess_end(const toon_damage *last, toon_slice line) {
+    return last->to % SECTOR > TOON_LINE_END_SIZE &&
+           toon_line_guess_end(line) == LINE_ENDS_BATCH;
+}
+
 /* Do records of the batch that the damaged bytes were of follow? If nothing
- * tells, yes: a batch must never come back by halves. Where a sector ends, the
- * bytes before may be another file's, and tell nothing. */
+ * tells, yes: a batch must never come back by halves. */
 static bool ends_batch(const toon_survey *survey, const toon_damage *place) {
     toon_buf line = {0};
     toon_record record;
     bool mark;
     bool ends;
     toon_damage last = last_line(survey, place);
+    toon_slice bytes =
+        toon_log_view(survey->log, last.from, (size_t)(last.to - last.from));
     if (toon_survey_mend(survey, place, &line, &record, &mark) ||
         toon_survey_mend(survey, &last, &line, &record, &mark))
         ends = mark || !record.more;
     else
-        ends = last.to % SECTOR != 0 &&
-               toon_line_guess_end(toon_log_view(
-                   survey->log, last.from, (size_t)(last.to - last.from))) ==
-                   LINE_ENDS_BATCH;
+        ends = is_any_mark(survey, bytes) || guess_end(&last, bytes);
     toon_buf_free(&line);
     return ends;
 }

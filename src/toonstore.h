@@ -390,10 +390,9 @@ TOON_API toon_err toon_gather_end(toon_store *store);
 
 /*
  * For how long those who wrote in this thread's last gathering had better be
- * left alone, in nanoseconds; at most about a second. 0 mostly: it is more
- * where the log grows faster than a compaction makes room. A writer without a
- * gathering waits by itself then, inside of its call; a server would make all
- * of its clients wait.
+ * left alone, in nanoseconds: 0 unless the log grows faster than a compaction
+ * makes room. A writer without a gathering waits by itself then, inside of its
+ * call; a server would make all of its clients wait.
  */
 TOON_API int64_t toon_gather_delay(void);
 

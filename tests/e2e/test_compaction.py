@@ -127,6 +127,31 @@ class Held(harness.StoreTest):
         server.start()
         self.assertEqual(harness.live_map(server), kept)
 
+    def ask_much_and_end(self, port):
+        """More requests and replies than one turn takes, and no more input."""
+        requests = [["SET", "big", b"v" * 100000]] + [["GET", "big"]] * 100
+        requests += [["SET", "pad:%d" % i, b"p" * 3000] for i in range(21)]
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+            wire.sendall(harness.pipe_bytes(requests))
+            wire.shutdown(socket.SHUT_WR)
+            with wire.makefile("rb") as replies:
+                found = replies.read().split(b"\r\n")
+        done = [line for line in found if line[:1] in (b"+", b"-")]
+        self.assertEqual(len(done), 22)
+        self.assertEqual(found.count(b"$100000"), 100)
+
+    def test_who_has_ended_is_still_answered(self):
+        server = self.server(args=("--store-max", self.STORE_MAX))
+
+        def ask():
+            self.wait_until_held(server)
+            for _ in range(10):
+                self.ask_much_and_end(server.port)
+
+        with server.client() as client:
+            client.set("big", b"v" * 100000)
+        self.flooded(server, ask)
+
     def test_the_server_ends_meanwhile(self):
         server = self.server(args=("--store-max", self.STORE_MAX))
 

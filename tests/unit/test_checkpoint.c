@@ -120,6 +120,11 @@ static void a_log_that_is_cut_behind_it_loses_no_more_than_that(void **state) {
     reopen(self);
     assert_value(self, "a", "old");
     assert_value(self, "b", "other");
+    /* Nor when other rows have come in the place of what was lost. */
+    assert_false(file_exists(self, TOON_INDEX_NAME));
+    put(self, "c", "more");
+    assert_sound(self);
+    assert_value(self, "a", "old");
 }
 
 static void and_is_no_torn_end(void **state) {

@@ -328,12 +328,14 @@ static void no_half_of_a_batch_comes_back_behind_zeros(void **state) {
     assert_value(self, "after", "x");
 }
 
-/* A batch whose second record begins where a sector does; returns where. */
-static size_t put_batch_over_sectors(struct fixture *self, size_t sector) {
+/* A batch whose second record begins so far behind a sector's end; returns
+ * where. */
+static size_t put_batch_over_sectors(struct fixture *self, size_t sector,
+                                     size_t rest) {
     char value[] = "0";
     char *filler = calloc(1, sector + 1);
-    size_t length = 0, second = 1;
-    while (second % sector != 0) {
+    size_t length = 0, second = rest + 1;
+    while (second % sector != rest) {
         size_t size, at = log_size(self);
         assert_true(value[0] < '9');
         value[0]++;
@@ -349,33 +351,38 @@ static size_t put_batch_over_sectors(struct fixture *self, size_t sector) {
         second = (size_t)(b - log) + 1;
         free(log);
         size_t next = size + (second - at) - length; /* without a filler */
-        length = (sector - next % sector) % sector;
+        length = (2 * sector + rest - next % sector) % sector;
     }
     free(filler);
     return second;
 }
 
-/* What another file's sector seems to say of a batch, it says of its own. */
+/* What another file's sector seems to say of a batch, it says of its own; so
+ * too where the end of our line stands behind it. */
 static void no_half_of_a_batch_comes_back_behind_others_bytes(void **state) {
     enum { SECTOR = 512 };
 
-    static const char line[] = "\n# synced=3911 fb193428\n";
+    static const char line[] = "\nzz[4]: v,1732300000010,0,s044a0000\n";
+    static const size_t rests[] = {0, 1, 5, 9, 10};
     struct fixture *self = *state;
-    struct repair repair;
-    char others[SECTOR], told[64];
-    size_t second = put_batch_over_sectors(self, SECTOR);
-    put(self, "after", "x");
-    close_store(self);
-    remove_file(self, "db.toon.idx");
-    memset(others, 'x', sizeof others);
-    memcpy(others + SECTOR - strlen(line), line, strlen(line));
-    damage(self, second - SECTOR, others, SECTOR);
-    repair_store(self, &repair);
-    (void)snprintf(told, sizeof told, "%zu left out: a record of a batch",
-                   second);
-    assert_told(&repair, told);
-    reopen(self);
-    assert_value(self, "after", "x");
+    for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+        struct repair repair;
+        char others[SECTOR], told[64];
+        size_t size = strlen(line) - rests[i];
+        size_t second = put_batch_over_sectors(self, SECTOR, rests[i]);
+        put(self, "after", "x");
+        close_store(self);
+        remove_file(self, "db.toon.idx");
+        memset(others, 'x', sizeof others);
+        memcpy(others + SECTOR - size, line, size);
+        damage(self, second - rests[i] - SECTOR, others, SECTOR);
+        repair_store(self, &repair);
+        (void)snprintf(told, sizeof told, "%zu left out: a record of a batch",
+                       second);
+        assert_told(&repair, told);
+        reopen(self);
+        assert_value(self, "after", "x");
+    }
 }
 
 static uint32_t salt_of(const char *log) {
@@ -907,6 +914,42 @@ static void a_line_that_is_missing_is_told_of(void **state) {
     assert_value(self, "c", "3");
 }
 
+/* The mark behind ends where a sector does: what follows is of no batch that
+ * it could have ended. */
+static void a_mark_at_the_end_of_a_sector_costs_nothing(void **state) {
+    enum { SECTOR = 512, TRIES = 9 };
+
+    struct fixture *self = *state;
+    struct repair repair;
+    char filler[SECTOR + 1];
+    size_t length = 1, tries = 0;
+    put(self, "a", "1");
+    size_t from = log_size(self);
+    put(self, "b", "2");
+    size_t to = log_size(self);
+    size_t end = 1; /* of the mark, once b's line is gone */
+    while (end % SECTOR != 0) {
+        size_t before = log_size(self);
+        assert_true(tries++ < TRIES);
+        memset(filler, 'f', length);
+        filler[length] = '\0';
+        put(self, "filler", filler);
+        assert_ok(toon_sync(self->store));
+        size_t now = log_size(self);
+        end = now - (to - from);
+        size_t next = end + (now - before) - length;
+        length = SECTOR - next % SECTOR;
+    }
+    put(self, "after", "x");
+    close_store(self);
+    remove_file(self, "db.toon.idx");
+    cut_out(self, from, to);
+    repair_store(self, &repair);
+    assert_not_told(&repair, "left out");
+    reopen(self);
+    assert_value(self, "after", "x");
+}
+
 /* A second line is cut out behind a mark that tells of the first: the next
  * mark tells of more, those behind it of no more. */
 static void each_missing_line_is_told_of_once(void **state) {
@@ -952,6 +995,23 @@ an_index_over_whose_end_bytes_are_missing_is_not_believed(void **state) {
     assert_true(repair.report.keys_unknown > 0);
 }
 
+/* What one damaged byte hides, it tells; not what is gone behind it. */
+static void damage_does_not_hide_that_the_end_is_gone(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    begin_beside(self, &beside);
+    end_beside(self, &beside);
+    beside.log[beside.starts[3] + 6] ^= 4;
+    beside.log_size = beside.starts[15];
+    spill_beside(self, &beside);
+    remove_file(self, "db.toon.idx");
+    repair_store(self, &repair);
+    assert_told(&repair, "lost: k3\n");
+    assert_int_equal(repair.report.rows_lost, 1 + 5);
+    assert_int_equal(repair.report.keys_unknown, 1);
+}
+
 /* The end is gone, at a line's end, and no mark either: the header counts the
  * rows, as does a checkpoint beside changes. */
 static void
@@ -980,6 +1040,8 @@ static void expect_all_kept(struct fixture *self) {
     assert_int_equal(repair.report.keys, 3);
     assert_int_equal(repair.report.keys_lost, 0);
     assert_int_equal(repair.report.keys_older, 0);
+    assert_int_equal(repair.report.keys_unknown, 0);
+    assert_int_equal(repair.report.rows_lost, 0);
     assert_sound(self);
     reopen(self);
     assert_value(self, "a", "1");
@@ -1644,7 +1706,9 @@ int main(void) {
         STORE_TEST(an_older_log_loses_nothing_to_its_index),
         STORE_TEST(an_index_of_another_continuation_deletes_nothing),
         STORE_TEST(a_line_that_is_missing_is_told_of),
+        STORE_TEST(a_mark_at_the_end_of_a_sector_costs_nothing),
         STORE_TEST(each_missing_line_is_told_of_once),
+        STORE_TEST(damage_does_not_hide_that_the_end_is_gone),
         STORE_TEST(an_index_over_whose_end_bytes_are_missing_is_not_believed),
         STORE_TEST(rows_that_the_header_counts_behind_an_index_are_missed),
         STORE_TEST(a_damaged_head_costs_no_key),
