@@ -86,7 +86,7 @@ void attr_of_file(const mount_options *options, const file_facts *facts,
     out->st_mode = S_ISLNK(mode) ? S_IFLNK | 0777
                                  : S_IFREG | (mode != 0 ? mode & 07777
                                                         : options->file_mode);
-    out->st_nlink = 1;
+    out->st_nlink = facts->nameless ? 0 : 1;
     out->st_size = (off_t)facts->size;
     out->st_blocks = (__typeof__(out->st_blocks))((facts->size + 511) / 512);
 }
@@ -96,7 +96,7 @@ void attr_of_dir(const mount_options *options, const file_facts *facts,
     attr_common(options, facts, out);
     uint32_t mode = facts->meta.mode;
     out->st_mode = S_IFDIR | (mode != 0 ? mode & 07777 : options->dir_mode);
-    out->st_nlink = 2;
+    out->st_nlink = facts->nameless ? 0 : 2;
     out->st_size = 4096;
     out->st_blocks = 8;
 }

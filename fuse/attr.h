@@ -48,6 +48,7 @@ typedef struct file_facts {
     toon_meta meta;
     uint32_t tick_us;
     int64_t changed_ms;
+    bool nameless; /* removed or replaced, and still open */
 } file_facts;
 
 void attr_of_file(const mount_options *options, const file_facts *facts,

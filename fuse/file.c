@@ -97,6 +97,7 @@ static void fill_facts(struct mount *m, const node *n,
     out->size = stat.size;
     out->meta = stat.meta;
     out->changed_ms = is->changed_ms;
+    out->nameless = !is->current;
     out->tick_us = ticks_of(&m->ticks, n->hash, &stat.meta, is->mark);
 }
 

@@ -48,7 +48,7 @@ static void fill_entry(struct mount *m, const node *n,
 
 /* ------------------------------------------------------------- directories */
 
-/* ENOENT: it is gone; *attr is filled all the same, for who stands in it. */
+/* ENOENT: it is gone; `attr` is filled all the same, for who stands in it. */
 static int dir_attr(struct mount *m, node *n, toon_slice dir, struct stat *attr,
                     double *timeout) {
     tree t = tree_of(m);
@@ -72,7 +72,8 @@ static int dir_attr(struct mount *m, node *n, toon_slice dir, struct stat *attr,
     }
     file_facts facts = {.number = n == m->root ? FUSE_ROOT_ID : n->hash,
                         .meta = probe.meta,
-                        .changed_ms = changed_ms};
+                        .changed_ms = changed_ms,
+                        .nameless = error != 0};
     if (facts.meta.written_ms == 0) {
         facts.meta.written_ms = m->started_ms;
     }
@@ -234,8 +235,7 @@ int node_attr(struct mount *m, node *n, struct stat *attr, double *timeout) {
     key_text dir;
     inodes_copy_key(&m->inodes, n, &dir);
     int error = dir_attr(m, n, key_slice(&dir), attr, timeout);
-    if (error == ENOENT) { /* an empty one, without a name */
-        attr->st_nlink = 0;
+    if (error == ENOENT) {
         *timeout = 0;
         error = 0;
     }

@@ -47,6 +47,13 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent,
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
                fuse_ino_t new_parent, const char *new_name, unsigned flags);
 
+/* ops_xattr.c: extended attributes */
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+                 const char *value, size_t size, int flags);
+void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
 /* ops_dir.c: listings */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,

@@ -854,5 +854,131 @@ class BesideResp(harness.StoreTest):
         self.assertTrue(stat.S_ISREG(os.lstat(self.at("l")).st_mode))
 
 
+class Attributes(harness.StoreTest):
+    """Extended attributes, beside RESP."""
+
+    def setUp(self):
+        super().setUp()
+        self.one = self.server(mount=True, args=("--mount-options", "xattr"))
+        self.redis = self.one.client()
+        self.addCleanup(self.redis.close)
+        self.redis.set("k", "v")
+        self.file = os.path.join(self.one.mount, "k")
+
+    def get(self, name):
+        return os.getxattr(self.file, "user.toon." + name)
+
+    def set(self, name, value, flags=0):
+        os.setxattr(self.file, "user.toon." + name, value, flags)
+
+    def assert_refused(self, number, call, *arguments):
+        with self.assertRaises(OSError) as caught:
+            call(*arguments)
+        self.assertEqual(
+            errno.errorcode[caught.exception.errno], errno.errorcode[number]
+        )
+
+    def test_an_expiry_is_set_seen_and_taken_away(self):
+        self.assert_refused(errno.ENODATA, self.get, "ttl")
+        self.set("ttl", b"100.5")
+        self.assertIn(self.redis.pttl("k"), range(95000, 100501))
+        self.assertTrue(95 < float(self.get("ttl")) <= 100.5)
+        self.redis.pexpireat("k", 4000000000123)
+        self.assertEqual(self.get("expires"), b"4000000000123")
+        self.set("expires", b"4000000000456")
+        self.assertEqual(self.redis.pexpiretime("k"), 4000000000456)
+        os.removexattr(self.file, "user.toon.ttl")
+        self.assertEqual(self.redis.ttl("k"), -1)
+        self.assert_refused(errno.ENODATA, self.get, "expires")
+        self.assert_refused(
+            errno.ENODATA, os.removexattr, self.file, "user.toon.expires"
+        )
+
+    def test_it_expires_at_once_also_for_who_has_seen_it(self):
+        self.assertEqual(harness.read_file(self.file), b"v")
+        self.set("ttl", b"0.3")
+        self.assertTrue(os.path.exists(self.file))
+        time.sleep(0.31)
+        self.assertFalse(os.path.exists(self.file))
+        self.assertEqual(os.listdir(self.one.mount), [])
+        self.assertIsNone(self.redis.get("k"))
+
+    def test_what_is_no_time_is_refused(self):
+        for name, value in [
+            ("ttl", b""),
+            ("ttl", b"soon"),
+            ("ttl", b"0"),
+            ("ttl", b"-1"),
+            ("ttl", b"nan"),
+            ("ttl", b"inf"),
+            ("ttl", b"1e300"),
+            ("ttl", b"5 "),
+            ("ttl", b"5\0"),
+            ("ttl", b"5" * 1000),
+            ("expires", b"1"),
+            ("expires", b"1e15"),
+            ("expires", b"99999999999999999999"),
+        ]:
+            self.assert_refused(errno.EINVAL, self.set, name, value)
+        self.assertEqual(self.redis.ttl("k"), -1)
+
+    def test_flags_and_what_nobody_may_set(self):
+        self.assert_refused(errno.ENODATA, self.set, "ttl", b"9", os.XATTR_REPLACE)
+        self.set("ttl", b"9", os.XATTR_CREATE)
+        self.assert_refused(errno.EEXIST, self.set, "ttl", b"9", os.XATTR_CREATE)
+        for name in ("type", "version"):
+            self.assert_refused(errno.EPERM, self.set, name, b"1")
+            self.assert_refused(
+                errno.EPERM, os.removexattr, self.file, "user.toon." + name
+            )
+        for name in ("user.other", "user.toon.nothing", "user.toon"):
+            self.assert_refused(errno.ENOTSUP, os.getxattr, self.file, name)
+            self.assert_refused(errno.ENOTSUP, os.setxattr, self.file, name, b"1")
+
+    def test_they_are_listed_and_the_version_moves(self):
+        self.assertEqual(
+            os.listxattr(self.file), ["user.toon.type", "user.toon.version"]
+        )
+        self.set("ttl", b"100")
+        self.assertEqual(len(os.listxattr(self.file)), 4)
+        self.assertEqual(self.get("type"), b"string")
+        seen = {self.get("version")}
+        for change in (
+            lambda: self.redis.set("k", "v"),
+            lambda: self.redis.append("k", "w"),
+            lambda: self.redis.expire("k", 50),
+            lambda: harness.write_file(self.file, b"x"),
+        ):
+            change()
+            seen.add(self.get("version"))
+        self.assertEqual(len(seen), 5)
+        os.mkdir(os.path.join(self.one.mount, "d"))
+        self.assertEqual(os.listxattr(os.path.join(self.one.mount, "d")), [])
+
+    def test_a_file_that_is_being_written_is_committed_first(self):
+        path = os.path.join(self.one.mount, "new")
+        with open(path, "wb", buffering=0) as file:
+            file.write(b"all of it")
+            os.setxattr(file.fileno(), "user.toon.ttl", b"100")
+        self.assertEqual(self.redis.get("new"), b"all of it")
+        self.assertGreater(self.redis.ttl("new"), 90)
+
+
+class Removed(MountTest):
+    def test_what_has_no_name_any_more_has_no_link(self):
+        self.start()
+        self.shell("echo 1 > f; mkdir d")
+        with open(self.at("f")) as file:
+            directory = os.open(self.at("d"), os.O_RDONLY)
+            self.assertEqual(os.fstat(file.fileno()).st_nlink, 1)
+            os.unlink(self.at("f"))
+            os.rmdir(self.at("d"))
+            self.assertEqual(os.fstat(file.fileno()).st_nlink, 0)
+            self.assertEqual(file.read(), "1\n")
+            self.assertEqual(os.fstat(directory).st_nlink, 0)
+            self.assertEqual(os.listdir(directory), [])
+            os.close(directory)
+
+
 if __name__ == "__main__":
     unittest.main()

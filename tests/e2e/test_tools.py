@@ -241,7 +241,7 @@ make
 touch b.c && make
 make; sleep 0.01; echo 'int b(void) { return 8; }' > b.c; make -s && ./prog; echo $?
 touch -d '1 hour ago' a.c b.c; make; make -q; echo $?; make -n clean
-make -j4 clean all | sort; ls; ./prog; echo $?
+make clean && make -s -j4 && ls && ./prog; echo $?
 gcc -shared -fPIC -o libb.so b.c && gcc -o dyn a.c ./libb.so && ./dyn; echo $?
 ar rc libb.a b.o && ranlib libb.a && ar t libb.a && gcc -o static a.c libb.a && ./static; echo $?
 strip prog && ./prog; echo $?; rm *.o prog dyn static libb.so libb.a

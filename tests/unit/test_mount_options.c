@@ -74,7 +74,7 @@ static void wrong_words_are_named(void **state) {
         "dir_mode=07770",
         "threads=65",
         "db=1",
-        "xattr",
+        "xattr=1",
         "fast_open",
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
