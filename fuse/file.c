@@ -53,6 +53,23 @@ static bool is_uncommitted(const content *c) {
 
 /* ---------------------------------------------------------------- refresh */
 
+/* What was appended here may have come behind what others appended. As long as
+ * nothing else was told of the node, that is what it stands for. */
+static bool adopt_locked(struct mount *m, node *n, toon_value *value) {
+    content *c = n->content;
+    struct standing is;
+    standing_of(m, n, &is);
+    if (!is.current || !stands_for(&is, &value->meta)) {
+        return false;
+    }
+    size_t same = c->bytes.base_size; /* that much at least */
+    if (!buffer_rebase(&c->bytes, value, true)) {
+        return false;
+    }
+    notices_push_pages(m, n, (int64_t)(same & ~(PAGE_BYTES - 1)));
+    return true;
+}
+
 static int refresh_locked(struct mount *m, node *n) {
     content *c = n->content;
     struct standing is;
@@ -64,7 +81,8 @@ static int refresh_locked(struct mount *m, node *n) {
         return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
     }
     toon_meta meta = value.meta;
-    bool moved = buffer_rebase(&c->bytes, &value, false);
+    bool moved =
+        buffer_rebase(&c->bytes, &value, false) || adopt_locked(m, n, &value);
     toon_value_release(&value);
     if (!moved) {
         return ESTALE;
@@ -291,6 +309,7 @@ static int open_existing(struct mount *m, node *n, int flags) {
     if (n->content == NULL) {
         error = load(m, n, append_only || truncate);
     } else if (!append_only && !truncate) {
+        catch_up(m, n);
         error = load_base(m, n, false);
     }
     if (error == 0 && truncate) {
@@ -410,6 +429,7 @@ int file_commit_locked(struct mount *m, node *n) {
         notices_push_attr(m, n); /* the store dates an append itself */
     }
     c->shown = false;
+    catch_up(m, n);
     return 0;
 }
 
@@ -475,8 +495,8 @@ static void touch(content *c) {
 int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
                       size_t *at) {
     content *c = n->content;
+    catch_up(m, n);
     if (append) {
-        catch_up(m, n);
         *at = buffer_size(&c->bytes);
     }
     size_t now = buffer_size(&c->bytes);
@@ -504,6 +524,7 @@ int file_write_locked(struct mount *m, node *n, toon_slice bytes, bool append,
 
 int file_truncate_locked(struct mount *m, node *n, size_t size) {
     content *c = n->content;
+    catch_up(m, n);
     int error = check_room(m, size, size);
     if (error == 0 && size > 0) {
         error = load_base(m, n, true);
@@ -521,6 +542,7 @@ int file_truncate_locked(struct mount *m, node *n, size_t size) {
 
 int file_zero_locked(struct mount *m, node *n, size_t from, size_t size) {
     content *c = n->content;
+    catch_up(m, n);
     size_t end = buffer_size(&c->bytes);
     int error = check_room(m, end, end);
     if (error == 0) {

@@ -30,6 +30,7 @@
 
 #define FILE_LOCKS 32 /* a power of two */
 #define RETRIES    64 /* of kernel calls that were answered ESTALE */
+#define PAGE_BYTES ((size_t)4096) /* of the kernel's; larger ones are aligned */
 
 struct mount {
     backend store;

@@ -10,8 +10,6 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 
-#define PAGE_BYTES ((size_t)4096)
-
 /* What an open that is not the file's shared content reads: `fi->fh`. */
 typedef struct own_view {
     handle handle;         /* first */

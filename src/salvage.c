@@ -66,15 +66,39 @@ uint64_t toon_salvage_rows_hinted(const toon_salvage *salvage, uint64_t rows) {
 
 /* ------------------------------------------------------------------- steps */
 
+/* Was it whole, and of this log? Then one of the two is of another moment, or
+ * lines came and went: which, nobody can tell. */
+static bool index_disagrees(const toon_salvage *salvage) {
+    toon_index index = {0};
+    toon_log *log = NULL;
+    bool is =
+        toon_index_load(salvage->dir, &index) == TOON_OK &&
+        toon_log_open(salvage->dir, TOON_LOG_NAME, true, &log) == TOON_OK &&
+        index.head.salt == log->salt;
+    toon_log_free(log);
+    toon_index_free(&index);
+    return is;
+}
+
 static toon_err remove_index(toon_salvage *salvage) {
+    bool disagrees = index_disagrees(salvage);
     toon_err err = toon_dir_unlink(salvage->dir, TOON_INDEX_NAME);
     if (err == TOON_OK)
         err = toon_dir_sync(salvage->dir);
-    if (err == TOON_OK)
-        toon_salvage_find(salvage, -1,
-                          "the index was wrong and has been taken away; the "
-                          "log is sound, and opening makes an index of it");
-    return err;
+    if (err != TOON_OK)
+        return err;
+    toon_salvage_find(salvage, -1,
+                      "the index was wrong and has been taken away; each line "
+                      "of the log is sound, and opening makes an index of it");
+    if (!disagrees)
+        return TOON_OK;
+    salvage->report->keys_unknown++;
+    toon_salvage_find(salvage, -1,
+                      "the index was whole and told otherwise: the log or the "
+                      "index is of another moment, or lines of the log are "
+                      "doubled, missing or in another order; keys may be "
+                      "older, lost, or back although they were deleted");
+    return TOON_OK;
 }
 
 /* Only the version is wrong: damage, or a newer program's. If every line

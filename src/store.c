@@ -937,6 +937,7 @@ void toon_stat(toon_store *store, toon_stats *out) {
         .keys = toon_slot_map_count(volume->table),
         .keys_expiring = atomic_load(&volume->expiring),
         .keys_expired = atomic_load(&store->keys_expired),
+        .keys_hidden = atomic_load(&store->keys_hidden),
         .rows = atomic_load(&volume->rows),
         .row_base = log->base,
         .log_bytes = written,

@@ -108,6 +108,7 @@ struct toon_store {
     pthread_rwlock_t order_lock;
     toon_key_order *order; /* NULL: not built */
     _Atomic bool order_wanted;
+    _Atomic uint64_t keys_hidden; /* damaged when the order was built */
 
     pthread_mutex_t notify_lock;
     pthread_mutex_t queue_lock;

@@ -227,6 +227,7 @@ static toon_err build_order_gathered(toon_store *store) {
     (void)pthread_rwlock_wrlock(&store->order_lock);
     store->order = order;
     (void)pthread_rwlock_unlock(&store->order_lock);
+    atomic_store(&store->keys_hidden, damaged);
     atomic_store(&store->order_wanted, true);
     return TOON_OK;
 }

@@ -504,6 +504,7 @@ typedef struct toon_stats {
     uint64_t keys;          /* expired ones that are not yet removed count */
     uint64_t keys_expiring; /* with an expiry */
     uint64_t keys_expired;  /* removed by expiry since opening */
+    uint64_t keys_hidden;   /* by damage, from toon_range(); after the first */
     uint64_t rows;          /* records in the log */
     uint64_t row_base;      /* row number of the first one */
     uint64_t log_bytes;

@@ -86,8 +86,12 @@ static int list_keys(const tst_args *args, listing *list) {
         .with_stat = args->list_long || args->json,
     };
     toon_err err = toon_range(list->store, &options, list_key, list);
+    toon_stats stats;
+    toon_stat(list->store, &stats);
     if (err != TOON_OK) {
         list->code = tst_failed(args, err);
+    } else if (stats.keys_hidden > 0 && list->code == TST_DONE) {
+        list->code = TST_NO; /* the store has told of it */
     }
     return tst_close(args, list->store, list->code);
 }

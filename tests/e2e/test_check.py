@@ -47,6 +47,14 @@ class Check(harness.StoreTest):
             if name != "db.lock"
         }
 
+    def test_what_lists_keys_tells_that_some_are_missing(self):
+        self.fill()
+        self.damage(rb"^a\[4\]: ")
+        for words in (("ls",), ("ls", "-l"), ("dump",)):
+            lines = self.tst(*words, self.data, code=NO).splitlines()
+            self.assertEqual(len(lines), 2, words)
+            self.assertIn("1 key cannot be listed", self.said)
+
     # ------------------------------------------------------------------- check
 
     def test_all_damage_is_named_not_the_first(self):

@@ -809,6 +809,43 @@ class BesideResp(harness.StoreTest):
         self.assertEqual(len(lines), 700)
         self.assertEqual(harness.read_file(self.at("log")).split(), lines)
 
+    def assert_same(self, key, value):
+        """By both ways in, and by a reader who has had it open all the time."""
+        self.assertEqual(self.redis.get(key), value)
+        self.assertEqual(harness.read_file(self.at(key)), value)
+        self.assertEqual(os.stat(self.at(key)).st_size, len(value))
+
+    def test_what_came_between_a_write_and_its_commit_stays(self):
+        self.redis.set("k", "base,")
+        with open(self.at("k"), "rb") as reader:
+            for turn in range(20):
+                before = self.redis.get("k")
+                writer = os.open(self.at("k"), os.O_WRONLY | os.O_APPEND)
+                os.write(writer, b"mount,")
+                self.redis.append("k", "resp,")
+                os.close(writer)
+                self.assert_same("k", before + b"resp,mount,")
+                self.redis.append("k", "later,")
+                self.assert_same("k", before + b"resp,mount,later,")
+                reader.seek(0)
+                self.assertEqual(reader.read(), self.redis.get("k"))
+            before = self.redis.get("k")
+            writer = os.open(self.at("k"), os.O_RDWR)
+            self.redis.append("k", "last,")
+            os.pwrite(writer, b"B", 0)
+            os.close(writer)
+            self.assert_same("k", b"B" + before[1:] + b"last,")
+
+    def test_appends_and_syncs_beside_appends(self):
+        writer = os.open(self.at("k"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        for turn in range(50):
+            os.write(writer, b"m%d," % turn)
+            self.redis.append("k", "r%d," % turn)
+            os.fsync(writer)
+            self.assert_same("k", self.redis.get("k"))
+        os.close(writer)
+        self.assertEqual(len(set(self.redis.get("k").split(b","))), 101)
+
     def test_directories_come_and_go_with_their_keys(self):
         self.assertEqual(os.listdir(self.one.mount), [])
         self.redis.set("a", "file")

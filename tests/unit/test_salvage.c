@@ -995,6 +995,31 @@ an_index_over_whose_end_bytes_are_missing_is_not_believed(void **state) {
     assert_true(repair.report.keys_unknown > 0);
 }
 
+/* Each line is sound, and the index is: only together they are not. */
+static void a_line_that_is_there_twice_is_told_of(void **state) {
+    struct fixture *self = *state;
+    struct repair repair;
+    struct beside beside;
+    size_t size;
+    begin_beside(self, &beside);
+    put(self, "k3", "newer");
+    size_t end = log_size(self);
+    close_store(self);
+    size_t line = beside.starts[4] - beside.starts[3];
+    char *log = slurp(self, "db.toon", &size);
+    char *doubled = malloc(size + line);
+    memcpy(doubled, log, end);
+    memcpy(doubled + end, log + beside.starts[3], line);
+    memcpy(doubled + end + line, log + end, size - end);
+    spill(self, "db.toon", doubled, size + line);
+    repair_store(self, &repair);
+    assert_told(&repair, "the index was whole and told otherwise");
+    assert_int_equal(repair.report.keys_unknown, 1);
+    free(log);
+    free(doubled);
+    free(beside.index);
+}
+
 /* What one damaged byte hides, it tells; not what is gone behind it. */
 static void damage_does_not_hide_that_the_end_is_gone(void **state) {
     struct fixture *self = *state;
@@ -1708,6 +1733,7 @@ int main(void) {
         STORE_TEST(a_line_that_is_missing_is_told_of),
         STORE_TEST(a_mark_at_the_end_of_a_sector_costs_nothing),
         STORE_TEST(each_missing_line_is_told_of_once),
+        STORE_TEST(a_line_that_is_there_twice_is_told_of),
         STORE_TEST(damage_does_not_hide_that_the_end_is_gone),
         STORE_TEST(an_index_over_whose_end_bytes_are_missing_is_not_believed),
         STORE_TEST(rows_that_the_header_counts_behind_an_index_are_missed),
