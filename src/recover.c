@@ -580,10 +580,10 @@ static toon_err finish(const toon_dir *dir, bool read_only,
     recovery->replayed = replay->records;
     recovery->torn_bytes = atomic_load(&log->written) - replay->valid_end;
     uint64_t rows = atomic_load(&replay->volume->rows);
-    if (log->row_hint > rows)
+    /* A writer may have counted more since the log's end was looked at. */
+    if (log->row_hint > rows && !recovery->is_written)
         recovery->missing_rows = log->row_hint - rows;
-    if (recovery->missing_rows > 0 && recovery->torn_bytes > 0 &&
-        !recovery->is_written)
+    if (recovery->missing_rows > 0 && recovery->torn_bytes > 0)
         return not_torn(replay);
     if (recovery->torn_bytes > 0 && read_only) {
         atomic_store(&log->written, replay->valid_end);

@@ -90,7 +90,7 @@ find . -type f -print0 | sort -z | od -c
 ls -b
 mkdir '%2E%2E' && touch '%2E%2E/x' && ls '%2E%2E'
 name=$(printf 'n%.0s' $(seq 255)); echo long > $name && cat $name && rm $name
-touch ...; touch .hidden; ls -A | sort | head -5
+touch ...; touch .hidden; ls -A | sort | sed -n 1,5p
 mkdir .dir && touch .dir/.x && find .dir
 mv 'a b' 'c  d' && mv $'new\nline' plain && ls -b
 rm -- -dash '*' '?' && ls -b
@@ -142,16 +142,16 @@ awk '{ print $1 > ("out" $1 % 3) }' words; wc -l out0 out1 out2
 awk 'BEGIN { while ((getline l < "out0") > 0) n++; print n; printf "x" >> "out0" }'; tail -c 5 out0
 perl -pi -e 's/slow/fast/' words && head -1 words
 perl -i.orig -ne 'print if $. % 2' words && wc -l words words.orig
-head -c 100 words | md5sum; tail -c 100 words | md5sum; head -n 5 words; tail -n +995 words | head -3
+head -c 100 words | md5sum; tail -c 100 words | md5sum; head -n 5 words; tail -n +995 words | sed -n 1,3p
 split -l 300 words part. && wc -l part.* && cat part.* | cmp - words && echo same
 split -b 1000 words b. && ls b.* | wc -l && cat b.* | cmp - words && echo same
 csplit -s words '/20/' '{2}' && wc -l xx*
 cut -d' ' -f1 words | paste - - - > pasted; head -2 pasted
-comm -12 out0 out1 | wc -l; join out0 out0 | wc -l; uniq -c pasted | head -1
-tac words | head -1; shuf -i 1-10 | sort -n | tr '\n' ' '; nl words | head -1; fold -w 5 fifth; expand fifth; rev fifth
-cmp out0 out1 | head -1; diff out0 out1 > difference; wc -l < difference
+comm -12 out0 out1 | wc -l; join out0 out0 | wc -l; uniq -c pasted | sed -n 1,1p
+tac words | sed -n 1,1p; shuf -i 1-10 | sort -n | tr '\n' ' '; nl words | sed -n 1,1p; fold -w 5 fifth; expand fifth; rev fifth
+cmp out0 out1 | sed -n 1,1p; diff out0 out1 > difference; wc -l < difference
 cp out0 old && diff -u --label old --label new old words > p; patch -s old p && cmp old words && echo patched
-tr a-z A-Z < words > upper; od -c upper | head -2; xxd words | xxd -r | cmp - words && echo same
+tr a-z A-Z < words > upper; od -c upper | sed -n 1,2p; xxd words | xxd -r | cmp - words && echo same
 md5sum out* > sums && md5sum -c sums; sha256sum words; cksum words; b2sum words
 base64 words | base64 -d | cmp - words && echo same
 xargs -a out2 -n 100 echo | wc -l; find d -name w -exec wc -l {} + | sort
@@ -205,7 +205,7 @@ mkdir src && for i in $(seq 40); do mkdir -p src/d$((i % 5)); head -c $((i * 997
 rsync -a src/ copy/ && diff -r --no-dereference src copy && echo same
 rsync -ai src/ copy/
 rsync -ac --itemize-changes src/ copy/
-stat -c '%a %Y' copy/d1/f1 copy/d2/f2 | head -1
+stat -c %a copy/d1/f1 && stat -c '%a %Y' copy/d2/f2
 echo changed >> src/d3/f3; rm src/d4/f4; echo new > src/new; rsync -a --delete src/ copy/ && diff -r --no-dereference src copy && echo same
 rsync -ai --delete src/ copy/
 echo again >> src/d3/f3; rsync -a --inplace src/ copy/ && cmp src/d3/f3 copy/d3/f3 && echo same
