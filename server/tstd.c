@@ -5,6 +5,7 @@
  */
 #include "numbers.h"
 #include "server.h"
+#include "service.h"
 
 #ifdef TOON_WITH_FUSE
 #include "../fuse/mount.h"
@@ -216,8 +217,11 @@ static int serve(config *cfg) {
         (void)fprintf(stderr, "tstd: %s\n", error);
     fine = s && (mount_path[0] == '\0' ||
                  start_mount(&parts, mount_path, mount_words));
-    if (fine)
+    if (fine) {
+        service_notify("READY=1");
         server_run(s);
+        service_notify("STOPPING=1");
+    }
     stop_mount(&parts);
     status = close_store(&parts);
     if (s) {

@@ -1,6 +1,7 @@
 """The session that the project promises, typed into one shell."""
 
 import os
+import socket
 import subprocess
 import unittest
 
@@ -70,6 +71,41 @@ class Session(harness.StoreTest):
             "the file to expire",
         )
         self.assertEqual(self.shell("ls mnt"), b"")
+
+
+class Service(harness.StoreTest):
+    """What a service manager is told, as sd_notify(3) says."""
+
+    def listen(self, address):
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(address)
+        manager.settimeout(harness.DEADLINE_S)
+        return manager
+
+    def run_one(self, manager, name):
+        server = self.server(start=False)
+        server.env = {**os.environ, "NOTIFY_SOCKET": name}
+        server.start()
+        self.assertEqual(manager.recv(100), b"READY=1")
+        self.assertEqual(server.client().ping(), True)
+        self.stop(server)
+        self.assertEqual(manager.recv(100), b"STOPPING=1")
+
+    def test_it_is_told_of_the_beginning_and_the_end(self):
+        path = self.path("notify")
+        self.run_one(self.listen(path), path)
+
+    def test_by_an_abstract_name_too(self):
+        name = "toonstore-test-%d" % os.getpid()
+        self.run_one(self.listen("\0" + name), "@" + name)
+
+    def test_where_nobody_listens_nothing_happens(self):
+        for name in ("/nonexistent/socket", "relative", "@", "", "/" + "x" * 300):
+            server = self.server(start=False, data="data%d" % len(name))
+            server.env = {**os.environ, "NOTIFY_SOCKET": name}
+            server.start()
+            self.stop(server)
 
 
 if __name__ == "__main__":
