@@ -217,12 +217,12 @@ rsync -a --backup --suffix=.old --size-only src/ copy/; find copy -name '*.old'
 find . -name '.*.??????'
 """),
     ("archives", "tar zip unzip gzip cpio", r"""
-mkdir -p src/sub && for i in 1 2 3 4 5 6 7 8; do seq $((i * 100)) > src/sub/f$i; done; ln -s f1 src/sub/l; chmod 755 src/sub/f2; touch -d 2003-03-03T03:03:03Z src/sub/f3
+mkdir -p src/sub && for i in 1 2 3 4 5 6 7 8; do seq $((i * 100)) > src/sub/f$i; done; chmod 755 src/sub/f2; touch -d 2003-03-03T03:03:03Z src/sub/*; ln -s f1 src/sub/l; touch -d 2003-03-03Z src src/sub; touch -h -d 2003-03-03Z src/sub/l
 tar c src | (mkdir out && tar x -C out) && diff -r --no-dereference src out/src && echo same
 stat -c '%a %Y' out/src/sub/f3
 tar czf a.tgz src && tar tzf a.tgz | sort && mkdir z && tar xzf a.tgz -C z && diff -r --no-dereference src z/src && echo same
 tar cf a.tar src && tar rf a.tar a.tgz && tar tf a.tar | wc -l && tar --delete -f a.tar a.tgz && tar tf a.tar | wc -l
-tar df a.tar && echo equal; echo x >> src/sub/f1; tar df a.tar; tar uf a.tar src && tar tf a.tar | wc -l
+tar df a.tar && echo equal; echo x >> src/sub/f1; touch -d 2004-04-04Z src/sub/f1; tar df a.tar; tar uf a.tar src && tar tf a.tar | wc -l
 tar xf a.tar -O src/sub/f2 | md5sum; tar xf a.tar --overwrite -C out; tar xkf a.tar -C out 2>/dev/null; echo $?; tar xf a.tar -C out --unlink-first
 tar --listed-incremental=snar -cf inc1.tar src && ls snar && rm snar inc1.tar
 zip -qr a.zip src && unzip -tq a.zip && unzip -qd u a.zip && diff -r src u/src && echo same
