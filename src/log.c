@@ -250,7 +250,7 @@ void toon_log_free(toon_log *log) {
 
 /* --------------------------------------------------------------- appending */
 
-static toon_err allocate_up_to(toon_log *log, uint64_t size) {
+static toon_err allocate_up_to(toon_log *log, uint64_t size, uint64_t ahead) {
     if (size <= log->allocated)
         return TOON_OK;
     uint64_t step = log->allocated / 8;
@@ -258,6 +258,8 @@ static toon_err allocate_up_to(toon_log *log, uint64_t size) {
         step = RESERVE_STEP_MIN;
     if (step > RESERVE_STEP_MAX)
         step = RESERVE_STEP_MAX;
+    if (step > ahead)
+        step = ahead;
     uint64_t target = size + step;
     toon_err err =
         toon_file_allocate(&log->file, log->allocated, target - log->allocated);
@@ -292,14 +294,14 @@ void toon_log_drop(toon_log *log, size_t size) {
         toon_buf_free(&log->gather);
 }
 
-toon_err toon_log_make_room(toon_log *log, uint64_t end, size_t cushion,
-                            uint64_t size_max) {
+toon_err toon_log_make_room(toon_log *log, uint64_t end, uint64_t cushion,
+                            uint64_t ahead, uint64_t size_max) {
     if (size_max == 0 || size_max > TOON_LOG_OFFSET_LIMIT)
         size_max = TOON_LOG_OFFSET_LIMIT;
     if (end > size_max)
         return fail_at(log, TOON_FULL, end,
                        "no space: the store has reached its size limit");
-    return allocate_up_to(log, end + cushion);
+    return allocate_up_to(log, end + cushion, ahead);
 }
 
 toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
@@ -307,7 +309,8 @@ toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
     uint64_t end = toon_log_end(log);
     toon_err err = log->gather.failed
                        ? toon_fail_memory()
-                       : toon_log_make_room(log, end, cushion, size_max);
+                       : toon_log_make_room(log, end, cushion, UINT64_MAX,
+                                            size_max);
     if (err != TOON_OK)
         toon_log_drop(log, begun);
     else

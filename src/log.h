@@ -99,9 +99,10 @@ static inline uint64_t toon_log_end(const toon_log *log) {
 size_t toon_log_begin(toon_log *log);
 
 /* Writer. Reserves room on the disk for a log that ends at `end`, plus
- * `cushion` bytes, and looks at size_max (0: no limit). TOON_FULL, IO. */
-toon_err toon_log_make_room(toon_log *log, uint64_t end, size_t cushion,
-                            uint64_t size_max);
+ * `cushion` bytes, and looks at size_max (0: no limit). If it reserves, then
+ * some more, for fewer calls, but at most `ahead` bytes. TOON_FULL, IO. */
+toon_err toon_log_make_room(toon_log *log, uint64_t end, uint64_t cushion,
+                            uint64_t ahead, uint64_t size_max);
 
 /*
  * Writer. Reserves room on the disk for what was encoded since begin, plus

@@ -33,7 +33,7 @@ typedef struct toon_salvage {
     toon_index index;
     bool has_index;   /* it is of this log: a witness of what was there */
     bool moved;       /* bytes are missing before what it tells of, or it is
-                       of another continuation of this log */
+                         of another continuation of this log */
     bool met_last;    /* its last record is where it says */
     uint64_t missing; /* bytes, as marks tell, that were before them */
     toon_unlisted *unlisted; /* owned */

@@ -612,25 +612,51 @@ static toon_err check_making_room(toon_store *store) {
                                       "room is under way");
 }
 
-/* Where a compaction would help, those that add must not take the room that it
+/* What a copy still has to take of the disk when the log has this size. */
+static uint64_t lacking_for_copy(const struct care *care, uint64_t live,
+                                 uint64_t log_size) {
+    if (care->copy.from == 0)
+        return toon_copy_size(live);
+    uint64_t size = care->copy.size;
+    if (log_size > care->copy.from)
+        size += log_size - care->copy.from;
+    return size > care->copy.taken ? size - care->copy.taken : 0;
+}
+
+/* What is free of the disk, or is going to be. */
+static uint64_t space_beside(const toon_store *store, const toon_log *log) {
+    uint64_t freed = store->care.copy.freed;
+    if (freed == 0)
+        return toon_dir_space(&store->dir);
+    return freed > log->allocated ? freed - log->allocated : 0;
+}
+
+/*
+ * Where a compaction would help, those that add must not take the room that it
  * needs, or it cannot be had any more when the disk is full. Where there is no
- * such room, they may go on. Looked at when the log takes more of the disk. */
+ * such room, they may go on. Looked at when the log takes more of the disk: all
+ * that it may hold until the next time may be live. It may take *spare bytes
+ * more than it needs up to `end`.
+ */
 static toon_err check_room_for_copy(const toon_store *store,
-                                    const toon_log *log, uint64_t end) {
+                                    const toon_log *log, uint64_t end,
+                                    uint64_t *spare) {
     const struct care *care = &store->care;
     uint64_t live = atomic_load(&atomic_load(&store->volume)->live_bytes);
     uint64_t wanted = end + toon_cushion(log);
+    *spare = UINT64_MAX;
     if (wanted <= log->allocated || !care->runs ||
-        atomic_load(&care->last_result) == TOON_CORRUPT ||
-        !toon_is_worth_compacting(end, live))
+        atomic_load(&care->last_result) == TOON_CORRUPT)
         return TOON_OK;
-    uint64_t growth = wanted - log->allocated;
-    uint64_t space = toon_dir_space(&store->dir);
-    bool has_room = atomic_load(&care->copy_has_room);
-    uint64_t keep = has_room ? growth : live + live / 16;
+    uint64_t space = space_beside(store, log);
     uint64_t used = atomic_load(&log->written);
+    uint64_t taken = wanted - log->allocated +
+                     lacking_for_copy(care, live + wanted - used, wanted);
+    *spare = space > taken ? (space - taken) / 3 : 0; /* and for its copy */
+    if (space >= taken || !toon_is_worth_compacting(end, live))
+        return TOON_OK;
     uint64_t reserve = log->allocated > used ? log->allocated - used : 0;
-    if (space >= keep + growth || (!has_room && space + reserve < live))
+    if (care->copy.from == 0 && space + reserve < live)
         return TOON_OK;
     return toon_fail_plain(TOON_FULL, "no space left beside what a compaction "
                                       "needs, which makes room now");
@@ -651,9 +677,10 @@ static toon_err note_room(toon_store *store, toon_err err) {
 
 /* Up to `end`, with the locks that admit() has. */
 static toon_err make_room(toon_store *store, toon_log *log, uint64_t end) {
-    toon_err err = check_room_for_copy(store, log, end);
+    uint64_t spare;
+    toon_err err = check_room_for_copy(store, log, end, &spare);
     if (err == TOON_OK)
-        err = toon_log_make_room(log, end, toon_cushion(log),
+        err = toon_log_make_room(log, end, toon_cushion(log), spare,
                                  store->options.store_size_max);
     return note_room(store, err);
 }

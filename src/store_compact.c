@@ -424,7 +424,8 @@ static void reserve_ahead(const toon_store *store,
     uint64_t size = atomic_load(&log->written) / 8;
     if (!atomic_load(&store->care.making_room)) /* all of it or nothing */
         (void)toon_log_make_room(log, toon_log_end(log),
-                                 size < RESERVE_MAX ? size : RESERVE_MAX, 0);
+                                 size < RESERVE_MAX ? size : RESERVE_MAX,
+                                 UINT64_MAX, 0);
 }
 
 /* What was written since the last round, until little is left. */
@@ -438,6 +439,7 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
         if (!toon_pause_begin(&compaction->pause))
             return TOON_CONFLICT;
         toon_point point = toon_point_of(compaction->from);
+        store->care.copy.taken = compaction->into->log->allocated;
         uint64_t base = compaction->from->log->base + point.rows;
         unsigned shift = tries < MARGIN_SHIFT_MAX ? tries : MARGIN_SHIFT_MAX;
         if (tries > 0) /* who writes now, writes on */
@@ -483,18 +485,48 @@ static void give_room(toon_store *store) {
     toon_notify(store);
 }
 
-/* Where there may be too little room, the copy has its own from the start, and
- * whatever is written meanwhile does not take it. */
-static void reserve_for_copy(toon_store *store,
-                             const toon_compaction *compaction,
-                             const struct extent *extent) {
+uint64_t toon_copy_size(uint64_t live) {
+    return live + live / 16;
+}
+
+/* From now on writers leave the copy what it needs. */
+static bool claim_for_copy(toon_store *store,
+                           const toon_compaction *compaction) {
     enum { TIMES = 3 }; /* more than that is room for both */
 
-    uint64_t size = extent->live + extent->live / 16;
-    store->care.tight = toon_dir_space(&store->dir) / TIMES < extent->live;
-    if (store->care.tight)
-        atomic_store(&store->care.copy_has_room,
-                     toon_log_reserve(compaction->into->log, size));
+    struct extent extent;
+    if (!toon_pause_begin(&compaction->pause))
+        return false;
+    bool ok = look_at_extent(store, &extent);
+    if (ok) {
+        struct care *care = &store->care;
+        care->tight = toon_dir_space(&store->dir) / TIMES < extent.live;
+        care->copy.from = extent.log;
+        care->copy.size = toon_copy_size(extent.live);
+        care->copy.taken = 0;
+    }
+    toon_pause_end(&compaction->pause);
+    return ok;
+}
+
+/* Where there may be too little room, the copy has its own from the start, and
+ * whatever is written meanwhile does not take it. A little at a time: writers
+ * wait, so that nobody finds room taken and does not know by whom. */
+static void reserve_for_copy(toon_store *store,
+                             const toon_compaction *compaction) {
+    const uint64_t step = (uint64_t)4 << 20;
+    struct care *care = &store->care;
+    toon_log *log = compaction->into->log;
+    if (!claim_for_copy(store, compaction) || !care->tight)
+        return;
+    uint64_t size = 0;
+    bool more = true;
+    while (more && toon_pause_begin(&compaction->pause)) {
+        size = care->copy.size - size > step ? size + step : care->copy.size;
+        more = toon_log_reserve(log, size) && size < care->copy.size;
+        care->copy.taken = log->allocated;
+        toon_pause_end(&compaction->pause);
+    }
 }
 
 /* The new log's space counts now, also while the old one is freed. */
@@ -535,17 +567,23 @@ static void free_replaced(toon_volume *old) {
  * when nobody adds: those who do must not take it. */
 static void give_up_copy(toon_store *store, toon_compaction *compaction,
                          toon_err err) {
-    if (err == TOON_FULL && store->care.tight)
-        atomic_store(&store->care.making_room, true);
+    struct care *care = &store->care;
+    if (err == TOON_FULL && care->tight)
+        atomic_store(&care->making_room, true);
+    toon_lock_writer(store);
+    care->copy.taken = 0; /* before it is free: too little, not too much */
+    toon_unlock_writer(store);
     toon_compaction_end(compaction);
-    atomic_store(&store->care.copy_has_room, false);
     if (err != TOON_OK)
         toon_epoch_drain(); /* or its mappings keep the space */
+    toon_lock_writer(store);
+    care->copy.from = 0;
+    care->copy.freed = 0;
+    toon_unlock_writer(store);
 }
 
 static toon_err compact_once(toon_store *store) {
     struct care *care = &store->care;
-    struct extent extent;
     toon_compaction compaction;
     if (atomic_load(&care->starved))
         give_room(store);
@@ -555,8 +593,7 @@ static toon_err compact_once(toon_store *store) {
     if (err == TOON_OK) {
         struct pace pace = {.began_ns = monotonic_ns(), .first = compaction.at};
         atomic_store(&care->total, compaction.start);
-        if (look_at_extent(store, &extent))
-            reserve_for_copy(store, &compaction, &extent);
+        reserve_for_copy(store, &compaction);
         err = copy_up_to(store, &compaction, compaction.start, &pace);
         if (err == TOON_OK)
             err = catch_up(store, &compaction, &pace);

@@ -57,6 +57,13 @@ struct care {
     uint64_t retry_dead; /* … or, on a full disk, has so much garbage, … */
     int64_t retry_ns;    /* … or it is so late, by the monotonic clock */
     bool tight;          /* the disk, when the compaction began */
+    struct {             /* the writer's: what a compaction needs of the disk */
+        uint64_t from;   /* what is written past this is copied, too; 0: none */
+        uint64_t size;   /* of the rest's copy, at most */
+        uint64_t taken;  /* of the disk, by the copy */
+        uint64_t freed;  /* it is the log now: it and the free space together
+                            when the old one has gone; 0: not so */
+    } copy;
     toon_err told_failure;  /* the last one that was told of */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
     uint64_t covered;       /* by the index that is being written */
@@ -66,7 +73,6 @@ struct care {
     _Atomic uint64_t look_at;   /* length of the log at which to look again */
     _Atomic bool starved;       /* a change was refused for want of room */
     _Atomic bool making_room;   /* refuse those that add */
-    _Atomic bool copy_has_room; /* it is reserved for it */
     _Atomic uint64_t hold_rate; /* bytes a second for writers; 0: no bound */
     _Atomic uint64_t brake_at;  /* writers wait past this length of the log */
     _Atomic bool low;           /* what is left for removals runs out */
@@ -252,6 +258,8 @@ uint64_t toon_cushion(const toon_log *log);
 
 /* On a disk that is full, or nearly so: is a compaction a way out? */
 bool toon_is_worth_compacting(uint64_t log, uint64_t live);
+/* Of the disk, for a compacted log: what it takes and some more. */
+uint64_t toon_copy_size(uint64_t live);
 
 /* ------------------------------------- compaction (store_compact.c, _swap) */
 

@@ -38,6 +38,11 @@ static void publish_locked(toon_store *store, toon_volume *fresh) {
     atomic_store(&store->volume, fresh);
     atomic_store(&store->care.indexed, 0);
     store->swaps++;
+    uint64_t space = toon_dir_space(&store->dir);
+    if (store->care.copy.from > 0 && space < UINT64_MAX / 2)
+        store->care.copy.freed =
+            space + old->log->allocated + fresh->log->allocated;
+    store->care.copy.from = 0;
 }
 
 /* ------------------------------------------------------------------- clear */

@@ -5,6 +5,7 @@ The disk is a tmpfs of a few MiB, which only root can mount."""
 
 import errno
 import os
+import random
 import subprocess
 import threading
 import time
@@ -50,6 +51,42 @@ class Filler(threading.Thread):
                 else:
                     self.refused.append(name)
                     self.told.add(str(said))
+        self.client.close()
+
+
+class Overwriter(threading.Thread):
+    """Overwrites ten keys of its own, each change until it is taken."""
+
+    def __init__(self, server, seed, size, changes):
+        super().__init__(daemon=True)
+        self.client = server.client()
+        self.seed = seed
+        self.size = size
+        self.changes = changes
+        self.there = {}
+        self.failure = None
+
+    def change(self, name, value):
+        try:
+            return self.client.set(name, value)
+        except redis.ResponseError as error:
+            if NO_SPACE not in str(error):
+                raise
+            return None
+
+    def run(self):
+        chance = random.Random(self.seed)
+        try:
+            for number in range(self.changes):
+                name = "writer%d:%d" % (self.seed, chance.randrange(10))
+                size = self.size * chance.randrange(50, 101) // 100
+                value = text_of(name, size) + b"%d" % number
+                harness.wait_until(
+                    lambda: self.change(name, value), "room to be made"
+                )
+                self.there[name] = value
+        except Exception as error:  # shown by who joins
+            self.failure = error
         self.client.close()
 
 
@@ -336,7 +373,24 @@ class SmallDisk(FullTest):
 
     def test_a_third_of_the_disk_is_overwritten_for_longer_than_it(self):
         server = self.small_server()
-        self.overwrite_a_third(server, 200)
+        self.overwrite_a_third(server, 600)
+        self.stop(server)
+        self.check(server)
+
+    def test_a_third_is_overwritten_by_several_with_values_of_all_sizes(self):
+        """However what is live grows and shrinks while compactions begin, end
+        and give their space back."""
+        server = self.small_server()
+        size = DISK_MB * MB * 38 // 100 // 40
+        writers = [Overwriter(server, seed, size, 2000) for seed in range(4)]
+        for writer in writers:
+            writer.start()
+        there = {}
+        for writer in writers:
+            writer.join()
+            self.assertEqual(writer.failure, None)
+            there.update(writer.there)
+        self.assert_there(server, there)
         self.stop(server)
         self.check(server)
 
