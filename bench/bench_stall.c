@@ -10,8 +10,9 @@
  * each took. First for some seconds alone, which tells how quiet the machine
  * is; then beside the writer without a compaction; then with those that begin
  * by themselves and at least one that is asked for. Printed: the client's
- * latencies, apart for while a compaction ran; how long the compactions took;
- * and how much of the space that the store may take, 2.2 times the live bytes
+ * latencies, apart for while a compaction ran, and the longest once more
+ * without the time in which the machine itself stood still (pauses.h), which
+ * no store can help; how long the compactions took; and how much of the space that the store may take, 2.2 times the live bytes
  * and 128 MiB, its directory took at most (by what its files hold on the disk,
  * looked at every two milliseconds).
  *
@@ -19,6 +20,7 @@
  * $TMPDIR, else /dev/shm.
  */
 #include "bench_tools.h"
+#include "pauses.h"
 #include "stall_side.h"
 
 #include <getopt.h>
@@ -38,6 +40,8 @@ enum {
     PIPELINE = 16,
     SECONDS_DEFAULT = 20,
     SECONDS_QUICK = 4,
+    LONG_NS = 1000000, /* each that took longer is noted */
+    LONG_MAX = 1 << 16,
 };
 
 #define SPACE_SLACK ((uint64_t)128 << 20)
@@ -102,6 +106,11 @@ enum { GET, SET, KINDS };
 
 enum { ALONE, BESIDE_WRITER, COMPACTING, PHASES };
 
+struct long_one {
+    uint64_t from, to;
+    int phase, kind;
+};
+
 static struct run {
     const struct stall_side *side;
     const char *dir;
@@ -110,10 +119,13 @@ static struct run {
     atomic_bool compacting;
     atomic_bool bounded; /* space is being looked at */
     bool writing;
+    bool witnessed; /* the machine's pauses are known */
     atomic_ulong written;
 
     /* The client's. */
     struct histogram times[PHASES][KINDS];
+    struct long_one long_ones[LONG_MAX];
+    size_t long_count;
 
     /* The looker's. */
     double space_most; /* a part of what is allowed */
@@ -152,6 +164,9 @@ static void time_one(void *connection, int kind, uint64_t key) {
     bool compacting = before || atomic_load(&run.compacting);
     int phase = compacting ? COMPACTING : run.writing ? BESIDE_WRITER : ALONE;
     note(&run.times[phase][kind], taken);
+    if (taken > LONG_NS && run.long_count < LONG_MAX)
+        run.long_ones[run.long_count++] =
+            (struct long_one){start, start + taken, phase, kind};
 }
 
 static void *be_client(void *arg) {
@@ -251,11 +266,36 @@ static double work(unsigned seconds, void *connection, bool writing,
 
 /* ----------------------------------------------------------------- printing */
 
-static void print_times(const char *what, const struct histogram *times) {
-    (void)printf("%-22s %9" PRIu64 " %9.0f %9.0f %9.0f %9.0f %12.2f\n", what,
-                 times->count, percentile_us(times, 0.5),
+/* The longest, without the machine's own pauses. */
+static double longest_of_ours_ms(int phase, int kind) {
+    uint64_t most = run.times[phase][kind].most_ns;
+    uint64_t ours = most < LONG_NS ? most : 0;
+    for (size_t i = 0; i < run.long_count; i++) {
+        const struct long_one *one = &run.long_ones[i];
+        uint64_t taken =
+            one->to - one->from - bench_paused_ns(one->from, one->to);
+        if (one->phase == phase && one->kind == kind && taken > ours)
+            ours = taken;
+    }
+    return (double)ours / 1e6;
+}
+
+static void print_times(const char *what, int phase, int kind) {
+    const struct histogram *times = &run.times[phase][kind];
+    (void)printf("%-22s %9" PRIu64 " %9.0f %9.0f %9.0f %9.0f %12.2f %12.2f\n",
+                 what, times->count, percentile_us(times, 0.5),
                  percentile_us(times, 0.99), percentile_us(times, 0.999),
-                 percentile_us(times, 0.9999), (double)times->most_ns / 1e6);
+                 percentile_us(times, 0.9999), (double)times->most_ns / 1e6,
+                 longest_of_ours_ms(phase, kind));
+}
+
+static void print_pauses(void) {
+    if (!run.witnessed)
+        (void)printf("machine: pauses not looked for (not allowed)\n");
+    else
+        (void)printf(
+            "machine: stood still %" PRIu64 " times, %.1f ms at most\n",
+            bench_pauses_count(), (double)bench_pauses_longest_ns() / 1e6);
 }
 
 static uint64_t doubling(const struct histogram *times, size_t power) {
@@ -287,14 +327,17 @@ static void print_histogram(void) {
 }
 
 static void print_all(double pace_quiet, double pace_busy) {
-    (void)printf("%-22s %9s %9s %9s %9s %9s %12s\n", run.side->name, "count",
-                 "p50 us", "p99", "p99.9", "p99.99", "longest ms");
-    print_times("GET alone", &run.times[ALONE][GET]);
-    print_times("SET alone", &run.times[ALONE][SET]);
-    print_times("GET beside the writer", &run.times[BESIDE_WRITER][GET]);
-    print_times("SET beside the writer", &run.times[BESIDE_WRITER][SET]);
-    print_times("GET while compacting", &run.times[COMPACTING][GET]);
-    print_times("SET while compacting", &run.times[COMPACTING][SET]);
+    static const char *const names[PHASES][KINDS] = {
+        {"GET alone", "SET alone"},
+        {"GET beside the writer", "SET beside the writer"},
+        {"GET while compacting", "SET while compacting"},
+    };
+    (void)printf("%-22s %9s %9s %9s %9s %9s %12s %12s\n", run.side->name,
+                 "count", "p50 us", "p99", "p99.9", "p99.99", "longest ms",
+                 "of ours ms");
+    for (int i = 0; i < PHASES * KINDS; i++)
+        print_times(names[i / KINDS][i % KINDS], i / KINDS, i % KINDS);
+    print_pauses();
     print_histogram();
     (void)printf("compactions: %" PRIu64 ", the longest %.1f s\n",
                  run.compactions, (double)run.compact_ms_most / 1e3);
@@ -318,6 +361,7 @@ static void measure(const struct stall_side *side, const char *dir,
     struct stall_state state;
     side->tune(connection, false);
     fill(connection);
+    run.witnessed = bench_pauses_start();
     (void)work(seconds / 4 + 1, connection, false, false);
     double pace_quiet = work(seconds / 4 + 1, connection, true, false);
     side->state(connection, &state);
@@ -326,6 +370,8 @@ static void measure(const struct stall_side *side, const char *dir,
     side->tune(connection, true);
     atomic_store(&run.bounded, true);
     double pace_busy = work(seconds, connection, true, true);
+    if (run.witnessed)
+        bench_pauses_stop();
     side->disconnect(connection);
     side->stop();
     print_all(pace_quiet, pace_busy);
