@@ -4,9 +4,9 @@
 # Usage: bench/bench_mount.sh [--quick] [--rounds N] [--peer PROGRAM] [BUILD]
 #
 # What is measured, bench_mount.c says: on tmpfs, on the file system of
-# $TMPDIR or /tmp, on a mount of ours, with fast_open where there is one, and
-# on libfuse's example passthrough_hp over a tmpfs, if --peer names it. BUILD is a
-# release build (build). Needs root, to mount.
+# $TMPDIR or /tmp, on a mount of ours over a tmpfs, and on libfuse's example
+# passthrough_hp over another, if --peer names it. BUILD is a release build
+# (build). Needs root, to mount.
 set -euo pipefail
 
 arguments=()
@@ -60,23 +60,15 @@ mounted() {
     "${@:2}"
 }
 
-# ours NAME [option...] - a mount of ours with a store in memory.
-ours() {
-    mounted "data-$1" mount -t tmpfs none "$work/data-$1"
-    mkdir "$work/data-$1/store"
-    mounted "$1" "$build/fuse/tstfs" "$work/data-$1/store" "$work/$1" "${@:2}"
-    sides+=("$1=$work/$1")
-}
-
 sides=()
 mounted tmpfs mount -t tmpfs none "$work/tmpfs"
 sides+=("tmpfs=$work/tmpfs")
 mkdir "$work/disk"
 sides+=("$(findmnt -no FSTYPE -T "$work/disk")=$work/disk")
-ours toonstore
-if "$build/fuse/tstfs" --help | grep -q fast_open; then
-    ours fast_open -o fast_open
-fi
+mounted data mount -t tmpfs none "$work/data"
+mkdir "$work/data/store"
+mounted toonstore "$build/fuse/tstfs" "$work/data/store" "$work/toonstore"
+sides+=("toonstore=$work/toonstore")
 if [ -n "$peer" ]; then
     mounted source mount -t tmpfs none "$work/source"
     mounted peer true

@@ -38,7 +38,7 @@ static const char usage[] =
     "\n"
     "Of the mount:\n"
     "  ro  flat  prefix=P  allow_other  uid=N  gid=N  file_mode=OCTAL\n"
-    "  dir_mode=OCTAL  strict_owner  lazy  threads=N  noexec  noatime\n"
+    "  dir_mode=OCTAL  strict_owner  lazy  xattr  threads=N  noexec  noatime\n"
     "Of the store:\n"
     "  sync=always|everysec|no  cache=SIZE  value-max=SIZE  store-max=SIZE\n"
     "  compact-garbage=PERCENT  compact-rate=SIZE\n"

@@ -106,6 +106,15 @@ needs_shim = unittest.skipIf(
 needs_node = unittest.skipIf(not shutil.which("node"), "node is not installed")
 
 
+def need_programs(test, *names):
+    """Skips the test where one of them is absent; CI has to have them all."""
+    absent = ", ".join(name for name in names if shutil.which(name) is None)
+    if absent and os.environ.get("CI") == "true":
+        test.fail("not installed: " + absent)
+    if absent:
+        test.skipTest("not installed: " + absent)
+
+
 def run(*command, check=True, **options):
     """A command's result with its output as bytes; fails loudly."""
     done = subprocess.run(

@@ -40,13 +40,16 @@ def answer_reads(path, pipe):
 @harness.needs_fuse
 class StaleReads(harness.StoreTest):
     def count(self, options):
-        """Reads that did not show what a client was told is set."""
+        """Reads that did not show what a client was told is set. What they
+        show was there once, and in the end all is told."""
         server = self.server(mount=True, args=("--mount-options", options))
         ours, theirs = fork.Pipe()
         path = os.path.join(server.mount, "dir", "key")
         reader = fork.Process(target=answer_reads, args=(path, theirs), daemon=True)
         reader.start()
         stale = 0
+        before = b""
+        once = {None}
         try:
             with server.client() as client:
                 for number in range(READS):
@@ -60,8 +63,15 @@ class StaleReads(harness.StoreTest):
                     else:
                         client.set("dir/key", value)
                     before = value or b""
+                    once.add(value)
                     ours.send(True)
-                    stale += ours.recv() != value
+                    found = ours.recv()
+                    self.assertIn(found, once)
+                    stale += found != value
+                client.set("dir/key", "the last")
+            harness.wait_until(
+                lambda: harness.read_file(path) == b"the last", "the last one"
+            )
         finally:
             ours.send(False)
             reader.join(harness.DEADLINE_S)

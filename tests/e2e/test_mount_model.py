@@ -134,7 +134,7 @@ class Model:
     def rename_dir(self, old, new):
         if self.is_file(new):
             return errno.ENOTDIR
-        if self.names_in(new) if self.is_dir(new) else False:
+        if self.is_dir(new) and self.names_in(new):
             return errno.ENOTEMPTY
         moved = {k: v for k, v in self.keys.items() if k.startswith(old + "/")}
         if old in self.keys:
