@@ -12,9 +12,10 @@
  * by themselves and at least one that is asked for. Printed: the client's
  * latencies, apart for while a compaction ran, and the longest once more
  * without the time in which the machine itself stood still (pauses.h), which
- * no store can help; how long the compactions took; and how much of the space that the store may take, 2.2 times the live bytes
- * and 128 MiB, its directory took at most (by what its files hold on the disk,
- * looked at every two milliseconds).
+ * no store can help; how long the compactions took; and how much of the space
+ * that the store may take, 2.2 times the live bytes and 128 MiB, its directory
+ * took at most (by what its files hold on the disk, looked at every two
+ * milliseconds).
  *
  * --quick: 128 MiB and a few seconds. Needs about 3 GiB in DIRECTORY, else
  * $TMPDIR, else /dev/shm.

@@ -73,6 +73,7 @@ bool bench_pauses_start(void) {
             continue;
         if (!start_on(cpu, &witnesses[witness_count])) {
             bench_pauses_stop();
+            common_count = 0;
             return false;
         }
         witness_count++;

@@ -5,7 +5,8 @@
  *
  * What every witness missed at the same time is a pause of the machine. Work
  * of the kernel for one thread cannot look like that, since it takes one
- * processor; with a single processor nothing is ever called a pause.
+ * processor (for as many threads as there are processors it can); with a single
+ * one nothing is ever called a pause.
  */
 #ifndef TOON_BENCH_PAUSES_H
 #define TOON_BENCH_PAUSES_H

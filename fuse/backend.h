@@ -12,6 +12,9 @@
 /* Each as the function of toonstore.h with that name. */
 typedef struct backend_ops {
     toon_err (*get)(void *store, toon_slice key, toon_value *out);
+    toon_err (*pin_value)(void *store, toon_slice key, toon_pinned *out);
+    toon_err (*pinned_get)(const toon_pinned *pinned, toon_value *out);
+    void (*pinned_release)(toon_pinned *pinned);
     toon_err (*stat)(void *store, toon_slice key, toon_key_stat *out);
     toon_err (*set)(void *store, toon_slice key, toon_slice value,
                     const toon_set_options *options);

@@ -8,6 +8,11 @@ static toon_err store_get(void *store, toon_slice key, toon_value *out) {
     return toon_get(store, key, out);
 }
 
+static toon_err store_pin_value(void *store, toon_slice key,
+                                toon_pinned *out) {
+    return toon_pin_value(store, key, out);
+}
+
 static toon_err store_stat(void *store, toon_slice key, toon_key_stat *out) {
     return toon_stat_key(store, key, out);
 }
@@ -80,6 +85,9 @@ static void store_figures(void *store, toon_stats *out) {
 backend backend_of_store(toon_store *store) {
     static const backend_ops ops = {
         .get = store_get,
+        .pin_value = store_pin_value,
+        .pinned_get = toon_pinned_get,
+        .pinned_release = toon_pinned_release,
         .stat = store_stat,
         .set = store_set,
         .reserve = store_reserve,

@@ -23,19 +23,17 @@ size_t buffer_size(const buffer *b) {
     return b->base_size + b->tail_size;
 }
 
-void buffer_set_base(buffer *b, toon_value *value) {
-    assert(b->tail_size == 0 && !b->whole);
-    toon_value_release(&b->base);
-    b->base = *value;
-    b->base_size = value->size;
-    b->base_missing = false;
-    *value = (toon_value){.data = NULL};
-}
-
 void buffer_set_base_size(buffer *b, size_t size) {
     assert(b->tail_size == 0 && !b->whole);
     b->base_size = size;
     b->base_missing = size > 0;
+}
+
+void buffer_set_base(buffer *b, toon_value *value) {
+    assert(b->base_missing && value->size == b->base_size);
+    b->base = *value;
+    b->base_missing = false;
+    *value = (toon_value){.data = NULL};
 }
 
 static bool reserve_tail(buffer *b, size_t size) {

@@ -30,9 +30,11 @@ void buffer_free(buffer *b);
 
 size_t buffer_size(const buffer *b);
 
-/* Only before anything was written. Takes the pin over. */
-void buffer_set_base(buffer *b, toon_value *value);
+/* Only before anything was written. */
 void buffer_set_base_size(buffer *b, size_t size);
+
+/* The base that was missing, of that size. Takes the pin over. */
+void buffer_set_base(buffer *b, toon_value *value);
 
 /* False: no memory, nothing has changed. Writing and truncating need a base
  * that is not missing, unless all is cut away. */

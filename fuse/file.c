@@ -51,6 +51,33 @@ static bool is_uncommitted(const content *c) {
     return c->dirty || c->pending;
 }
 
+/* ----------------------------------------------------------- pinned values */
+
+static bool is_pinned(const content *c) {
+    return c->base.blob != NULL || c->base.line != NULL;
+}
+
+static int read_pinned(const struct mount *m, content *c) {
+    toon_value value;
+    if (!c->bytes.base_missing || !is_pinned(c)) {
+        return 0;
+    }
+    toon_err err = m->store.ops->pinned_get(&c->base, &value);
+    if (err != TOON_OK) {
+        return errno_of(err);
+    }
+    buffer_set_base(&c->bytes, &value);
+    m->store.ops->pinned_release(&c->base);
+    return 0;
+}
+
+/* Its base has gone, or another one has come. */
+static void drop_pinned(const struct mount *m, content *c) {
+    if (!c->bytes.base_missing) {
+        m->store.ops->pinned_release(&c->base);
+    }
+}
+
 /* ---------------------------------------------------------------- refresh */
 
 /* What was appended here may have come behind what others appended. As long as
@@ -75,6 +102,11 @@ static int refresh_locked(struct mount *m, node *n) {
     struct standing is;
     standing_of(m, n, &is);
     toon_value value;
+    int error =
+        read_pinned(m, c); /* to see whether the new one begins with it */
+    if (error != 0) {
+        return error;
+    }
     toon_err err =
         m->store.ops->get(m->store.store, key_slice(&is.key), &value);
     if (err != TOON_OK) {
@@ -87,6 +119,7 @@ static int refresh_locked(struct mount *m, node *n) {
     if (!moved) {
         return ESTALE;
     }
+    drop_pinned(m, c);
     c->appends = is.appends;
     if (!is_uncommitted(c)) {
         c->meta = meta;
@@ -230,50 +263,49 @@ int file_create_locked(struct mount *m, node *n, mode_t mode) {
     return 0;
 }
 
-/* The present value and what the node is beside it. With `size_only`, `value`
- * stays empty. */
-static toon_err read_value(struct mount *m, const node *n, bool size_only,
-                           struct standing *is, toon_value *value,
-                           toon_key_stat *stat) {
+/* The present value, pinned or (`size_only`) just looked at, and what the node
+ * is beside it. */
+static toon_err look_at_value(struct mount *m, const node *n, bool size_only,
+                              struct standing *is, toon_pinned *out) {
     toon_err err;
-    *value = (toon_value){.data = NULL};
+    *out = (toon_pinned){.size = 0};
     do {
-        toon_value_release(value);
+        m->store.ops->pinned_release(out);
         standing_of(m, n, is);
         toon_slice key = key_slice(&is->key);
-        err = size_only ? m->store.ops->stat(m->store.store, key, stat)
-                        : m->store.ops->get(m->store.store, key, value);
+        toon_key_stat stat;
+        if (!size_only) {
+            err = m->store.ops->pin_value(m->store.store, key, out);
+        } else {
+            err = m->store.ops->stat(m->store.store, key, &stat);
+            if (err == TOON_OK) {
+                *out = (toon_pinned){.size = stat.size, .meta = stat.meta};
+            }
+        }
     } while (!versions_settled(m, is->mark));
-    if (err == TOON_OK && !size_only) {
-        *stat = (toon_key_stat){value->size, value->meta};
-    }
     return err;
 }
 
-/* Content for a file that is not open: its value, or (`size_only`) just how
- * long it is. */
+/* Content for a file that is not open: its value, which is not read yet, or
+ * (`size_only`) just how long it is. */
 static int load(struct mount *m, node *n, bool size_only) {
     struct standing is;
-    toon_value value;
-    toon_key_stat stat;
-    toon_err err = read_value(m, n, size_only, &is, &value, &stat);
+    toon_pinned value;
+    toon_err err = look_at_value(m, n, size_only, &is, &value);
     if (err != TOON_OK) {
         return err == TOON_NOT_FOUND ? ESTALE : errno_of(err);
     }
     content *c = calloc(1, sizeof(*c));
-    bool same = is.current && stands_for(&is, &stat.meta);
+    bool same = is.current && stands_for(&is, &value.meta);
     if (c == NULL || !(same || size_only)) {
-        toon_value_release(&value);
+        m->store.ops->pinned_release(&value);
         free(c);
         return c == NULL ? ENOMEM : ESTALE;
     }
     buffer_init(&c->bytes);
-    if (size_only) {
-        buffer_set_base_size(&c->bytes, stat.size);
-    } else {
-        buffer_set_base(&c->bytes, &value);
-    }
-    c->meta = stat.meta;
+    buffer_set_base_size(&c->bytes, value.size);
+    c->base = value;
+    c->meta = value.meta;
     c->appends = is.appends;
     n->content = c;
     return 0;
@@ -284,6 +316,10 @@ static int load_base(struct mount *m, node *n, bool force) {
     content *c = n->content;
     if (!c->bytes.base_missing) {
         return 0;
+    }
+    int error = read_pinned(m, c);
+    if (error != 0 || !c->bytes.base_missing) {
+        return error;
     }
     struct standing is;
     standing_of(m, n, &is);
@@ -301,6 +337,12 @@ static int load_base(struct mount *m, node *n, bool force) {
     return moved ? 0 : ESTALE;
 }
 
+static void content_free(const struct mount *m, content *c) {
+    m->store.ops->pinned_release(&c->base);
+    buffer_free(&c->bytes);
+    free(c);
+}
+
 static int open_existing(struct mount *m, node *n, int flags) {
     bool append_only =
         (flags & O_ACCMODE) == O_WRONLY && (flags & O_APPEND) != 0;
@@ -310,11 +352,12 @@ static int open_existing(struct mount *m, node *n, int flags) {
         error = load(m, n, append_only || truncate);
     } else if (!append_only && !truncate) {
         catch_up(m, n);
-        error = load_base(m, n, false);
+        error = is_pinned(n->content) ? 0 : load_base(m, n, false);
     }
     if (error == 0 && truncate) {
         content *c = n->content;
         (void)buffer_truncate(&c->bytes, 0);
+        drop_pinned(m, c);
         c->pending = true;
         c->time_set = false;
         c->meta.written_ms = now_ms();
@@ -457,8 +500,7 @@ int file_close_locked(struct mount *m, node *n) {
     if (error != 0) {
         notices_replace(m, n);
     }
-    buffer_free(&c->bytes);
-    free(c);
+    content_free(m, c);
     n->content = NULL;
     return error;
 }
@@ -536,6 +578,7 @@ int file_truncate_locked(struct mount *m, node *n, size_t size) {
     if (!buffer_truncate(&c->bytes, size)) {
         return ENOMEM;
     }
+    drop_pinned(m, c);
     touch(c);
     return 0;
 }
@@ -577,8 +620,7 @@ static int commit_one(struct mount *m, node *n, bool close) {
     if (c != NULL) {
         error = commit_last_locked(m, n);
         if (close) {
-            buffer_free(&c->bytes);
-            free(c);
+            content_free(m, c);
             n->content = NULL;
         }
     }

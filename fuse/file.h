@@ -16,6 +16,7 @@
 
 typedef struct content {
     buffer bytes;
+    toon_pinned base; /* what `bytes` lacks; zeros: only its size is known */
     toon_meta meta;   /* written_ms: of the last write here */
     uint64_t appends; /* of the node's, those that `bytes` has */
     unsigned handles;

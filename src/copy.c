@@ -109,7 +109,8 @@ static toon_err copy_bytes(struct copying *self, const toon_file *from,
                            const toon_file *to, uint64_t size) {
     uint64_t done = 0;
     uint64_t synced = 0;
-    toon_err err = toon_file_allocate(to, 0, size);
+    bool reserved;
+    toon_err err = toon_file_allocate(to, 0, size, &reserved);
     while (err == TOON_OK && done < size) {
         uint64_t piece = size - done < PIECE_MAX ? size - done : PIECE_MAX;
         err = check_stop(self);

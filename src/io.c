@@ -334,11 +334,12 @@ toon_err toon_file_truncate(const toon_file *file, uint64_t size) {
 }
 
 toon_err toon_file_allocate(const toon_file *file, uint64_t offset,
-                            uint64_t size) {
+                            uint64_t size, bool *reserved) {
     int result;
     do {
         result = file->io->allocate(file->fd, (off_t)offset, (off_t)size);
     } while (result != 0 && errno == EINTR);
+    *reserved = result == 0;
     if (result == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
         return TOON_OK;
     return toon_file_fail(file, (int64_t)offset, "no space to grow");

@@ -87,9 +87,9 @@ toon_err toon_file_sync(const toon_file *file);
 toon_err toon_file_truncate(const toon_file *file, uint64_t size);
 
 /* Room on the disk for those bytes without changing the file's size. A file
- * system that cannot reserve is TOON_OK. */
+ * system that cannot reserve is TOON_OK, and *reserved is false then. */
 toon_err toon_file_allocate(const toon_file *file, uint64_t offset,
-                            uint64_t size);
+                            uint64_t size, bool *reserved);
 
 /* Copies those bytes to the same place in the other file. */
 toon_err toon_file_copy(const toon_file *from, const toon_file *to,

@@ -211,10 +211,9 @@ toon_err toon_log_open_any(const toon_dir *dir, const char *name,
     return err;
 }
 
-/* Its failure is nobody's: there is no reserve then. */
-static void shrink_to_reserve(toon_log *log) {
+void toon_log_shrink(toon_log *log) {
     uint64_t end = atomic_load(&log->written);
-    if (log->allocated <= end)
+    if (log->file.fd < 0 || log->allocated <= end)
         return;
     toon_log_trim(log);
     if (log->allocated == end)
@@ -241,14 +240,23 @@ void toon_log_free(toon_log *log) {
         map->used = written < map->size ? written : map->size;
         free_map(map);
     }
-    if (log->file.fd >= 0)
-        shrink_to_reserve(log);
     toon_file_close(&log->file);
     toon_buf_free(&log->gather);
     free(log);
 }
 
 /* --------------------------------------------------------------- appending */
+
+static toon_err allocate(toon_log *log, uint64_t size) {
+    bool reserved;
+    toon_err err =
+        toon_file_allocate(&log->file, log->allocated, size, &reserved);
+    if (err != TOON_OK)
+        return err;
+    log->allocated += size;
+    log->unreserved = !reserved;
+    return TOON_OK;
+}
 
 static toon_err allocate_up_to(toon_log *log, uint64_t size, uint64_t ahead) {
     if (size <= log->allocated)
@@ -260,16 +268,9 @@ static toon_err allocate_up_to(toon_log *log, uint64_t size, uint64_t ahead) {
         step = RESERVE_STEP_MAX;
     if (step > ahead)
         step = ahead;
-    uint64_t target = size + step;
-    toon_err err =
-        toon_file_allocate(&log->file, log->allocated, target - log->allocated);
-    if (err == TOON_FULL) { /* a nearly full disk: just what is needed */
-        target = size;
-        err = toon_file_allocate(&log->file, log->allocated,
-                                 target - log->allocated);
-    }
-    if (err == TOON_OK)
-        log->allocated = target;
+    toon_err err = allocate(log, size + step - log->allocated);
+    if (err == TOON_FULL) /* a nearly full disk: just what is needed */
+        err = allocate(log, size - log->allocated);
     return err;
 }
 
@@ -307,10 +308,10 @@ toon_err toon_log_make_room(toon_log *log, uint64_t end, uint64_t cushion,
 toon_err toon_log_admit(toon_log *log, size_t begun, size_t cushion,
                         uint64_t size_max) {
     uint64_t end = toon_log_end(log);
-    toon_err err = log->gather.failed
-                       ? toon_fail_memory()
-                       : toon_log_make_room(log, end, cushion, UINT64_MAX,
-                                            size_max);
+    toon_err err =
+        log->gather.failed
+            ? toon_fail_memory()
+            : toon_log_make_room(log, end, cushion, UINT64_MAX, size_max);
     if (err != TOON_OK)
         toon_log_drop(log, begun);
     else
@@ -402,12 +403,10 @@ bool toon_log_reserve(toon_log *log, uint64_t size) {
     uint64_t end = toon_log_end(log) + size;
     uint64_t step = end > log->allocated ? end - log->allocated : 0;
     while (step >= BLOCK_SIZE) {
-        toon_err err = toon_file_allocate(&log->file, log->allocated, step);
+        toon_err err = allocate(log, step);
         if (err != TOON_OK && err != TOON_FULL)
             return false;
-        if (err == TOON_OK)
-            log->allocated += step;
-        else
+        if (err == TOON_FULL)
             step /= 2;
         if (step > end - log->allocated)
             step = end - log->allocated;

@@ -44,7 +44,8 @@ typedef struct toon_log {
 
     /* The writer's own. */
     toon_buf gather;
-    uint64_t allocated;     /* blocks are reserved up to here */
+    uint64_t allocated;     /* blocks are reserved up to here … */
+    bool unreserved;        /* … or not, where the file system cannot */
     uint64_t records_end;   /* behind the newest record */
     uint64_t marked;        /* the newest sync mark says this offset */
     uint64_t marked_before; /* the same without the gather buffer's mark */
@@ -77,13 +78,20 @@ toon_err toon_log_check_head(toon_log *log);
 /* Its file has another name now. */
 void toon_log_named(toon_log *log, const toon_dir *dir, const char *name);
 
-/* No reader may be left (toon_epoch_retire). Gives reserved blocks back, but
- * for TOON_LOG_RESERVE. */
+/* No reader may be left (toon_epoch_retire). NULL is allowed. */
 void toon_log_free(toon_log *log);
 
 /* The log stays until both have freed it: for who reads its file for long,
  * and not through the volume. */
 toon_log *toon_log_share(toon_log *log);
+
+/* What of the disk it has already, behind its end as well. Writer. */
+static inline uint64_t toon_log_taken(const toon_log *log) {
+    uint64_t written =
+        atomic_load_explicit(&log->written, memory_order_relaxed);
+    return log->unreserved || log->allocated < written ? written
+                                                       : log->allocated;
+}
 
 /* Offset of the next line. Writer. */
 static inline uint64_t toon_log_end(const toon_log *log) {
@@ -117,6 +125,10 @@ static inline bool toon_log_mark_is_due(const toon_log *log) {
     return atomic_load(&log->synced) > log->marked &&
            log->records_end > log->marked;
 }
+
+/* Writer, at the log's end. Gives room back that was reserved behind it, but
+ * for TOON_LOG_RESERVE. A failure is nobody's: there is no reserve then. */
+void toon_log_shrink(toon_log *log);
 
 /* Writer. Forgets what has gathered past `size`. */
 void toon_log_drop(toon_log *log, size_t size);

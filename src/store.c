@@ -370,7 +370,7 @@ toon_err toon_write_locked(toon_store *store) {
         undo_group_locked(store);
         if (cut_failed)
             toon_turn_read_only(store, err);
-        else
+        else if (err != TOON_FULL) /* nothing is wrong with the disk */
             remember_failure(&store->failure, err);
         return toon_fail_again(&told);
     }
@@ -513,7 +513,8 @@ static void after_write(toon_store *store, toon_written written, size_t bytes,
     toon_unlock_writer(store);
     toon_epoch_leave();
     toon_notify(store);
-    if (!toon_is_held_back(store, written))
+    if (!toon_is_held_back(store, written) ||
+        !toon_is_held_still(store, written))
         return;
     if (delay_ns == NULL) {
         toon_wait_for_space(store, bytes);
@@ -626,37 +627,53 @@ static uint64_t lacking_for_copy(const struct care *care, uint64_t live,
 /* What is free of the disk, or is going to be. */
 static uint64_t space_beside(const toon_store *store, const toon_log *log) {
     uint64_t freed = store->care.copy.freed;
+    uint64_t taken = toon_log_taken(log);
     if (freed == 0)
         return toon_dir_space(&store->dir);
-    return freed > log->allocated ? freed - log->allocated : 0;
+    return freed > taken ? freed - taken : 0;
+}
+
+/* With so much free beside the log and what is to be added: would a compaction
+ * help that cannot be had any more? */
+static bool keeps_copy_out(const toon_store *store, const toon_log *log,
+                           uint64_t space, uint64_t copy_size) {
+    const struct care *care = &store->care;
+    uint64_t live = atomic_load(&atomic_load(&store->volume)->live_bytes);
+    uint64_t used = atomic_load(&log->written);
+    if (!toon_is_worth_compacting(used, live))
+        return false;
+    if (care->copy.from == 0) /* there must be room for one at all */
+        return space + (toon_log_taken(log) - used) >= live;
+    /* Another one, while nobody adds, would need no more than this. */
+    return space + care->copy.taken < copy_size;
 }
 
 /*
  * Where a compaction would help, those that add must not take the room that it
  * needs, or it cannot be had any more when the disk is full. Where there is no
  * such room, they may go on. Looked at when the log takes more of the disk: all
- * that it may hold until the next time may be live. It may take *spare bytes
- * more than it needs up to `end`.
+ * that it may hold until the next time, and the `size` bytes that are added,
+ * may be live. It may take *spare bytes more than it needs up to `end`.
  */
 static toon_err check_room_for_copy(const toon_store *store,
                                     const toon_log *log, uint64_t end,
-                                    uint64_t *spare) {
+                                    uint64_t size, uint64_t *spare) {
     const struct care *care = &store->care;
-    uint64_t live = atomic_load(&atomic_load(&store->volume)->live_bytes);
-    uint64_t wanted = end + toon_cushion(log);
+    uint64_t cushion = toon_cushion(log);
     *spare = UINT64_MAX;
-    if (wanted <= log->allocated || !care->runs ||
+    if (end + cushion <= log->allocated || !care->runs ||
         atomic_load(&care->last_result) == TOON_CORRUPT)
         return TOON_OK;
+    uint64_t live =
+        atomic_load(&atomic_load(&store->volume)->live_bytes) + size + cushion;
+    uint64_t growth = end + cushion - toon_log_taken(log);
     uint64_t space = space_beside(store, log);
-    uint64_t used = atomic_load(&log->written);
-    uint64_t taken = wanted - log->allocated +
-                     lacking_for_copy(care, live + wanted - used, wanted);
-    *spare = space > taken ? (space - taken) / 3 : 0; /* and for its copy */
-    if (space >= taken || !toon_is_worth_compacting(end, live))
+    uint64_t taken = growth + lacking_for_copy(care, live, end + cushion);
+    if (space >= taken) {
+        *spare = (space - taken) / 3; /* and for its copy */
         return TOON_OK;
-    uint64_t reserve = log->allocated > used ? log->allocated - used : 0;
-    if (care->copy.from == 0 && space + reserve < live)
+    }
+    if (!keeps_copy_out(store, log, space, growth + toon_copy_size(live)))
         return TOON_OK;
     return toon_fail_plain(TOON_FULL, "no space left beside what a compaction "
                                       "needs, which makes room now");
@@ -675,10 +692,11 @@ static toon_err note_room(toon_store *store, toon_err err) {
     return err;
 }
 
-/* Up to `end`, with the locks that admit() has. */
-static toon_err make_room(toon_store *store, toon_log *log, uint64_t end) {
+/* Up to `end`, for `size` bytes, with the locks that admit() has. */
+static toon_err make_room(toon_store *store, toon_log *log, uint64_t end,
+                          uint64_t size) {
     uint64_t spare;
-    toon_err err = check_room_for_copy(store, log, end, &spare);
+    toon_err err = check_room_for_copy(store, log, end, size, &spare);
     if (err == TOON_OK)
         err = toon_log_make_room(log, end, toon_cushion(log), spare,
                                  store->options.store_size_max);
@@ -702,7 +720,8 @@ static toon_err admit(toon_store *store, size_t begun, bool removes) {
     }
     toon_err err = check_making_room(store);
     if (err == TOON_OK && !log->gather.failed)
-        err = make_room(store, log, toon_log_end(log));
+        err =
+            make_room(store, log, toon_log_end(log), log->gather.size - begun);
     if (err != TOON_OK) {
         toon_log_drop(log, begun);
         return err;
@@ -720,11 +739,11 @@ static uint64_t record_size_max(size_t value_size) {
 toon_err toon_reserve(toon_store *store, size_t bytes) {
     toon_lock_gathered(store);
     toon_log *log = current_log(store);
-    uint64_t end = toon_log_end(log) + record_size_max(bytes);
+    uint64_t size = record_size_max(bytes);
     toon_err err = atomic_load(&store->read_only) ? toon_refuse_read_only(store)
                                                   : check_making_room(store);
     if (err == TOON_OK)
-        err = make_room(store, log, end);
+        err = make_room(store, log, toon_log_end(log) + size, size);
     toon_unlock_gathered(store);
     return err;
 }

@@ -14,6 +14,7 @@
 #include "checkpoint.h"
 #include "epoch.h"
 #include "error.h"
+#include "index_file.h"
 #include "store_internal.h"
 #include "thread.h"
 
@@ -178,6 +179,14 @@ static uint64_t next_checkpoint(uint64_t indexed, const struct extent *extent) {
     return indexed + (size > CHECKPOINT_MIN ? size : CHECKPOINT_MIN);
 }
 
+/* It must not take the room of a compaction that there still is room for. */
+static bool has_room_for_index(const toon_store *store,
+                               const struct extent *extent) {
+    uint64_t space = toon_dir_space(&store->dir);
+    uint64_t copy = toon_copy_size(extent->live);
+    return space < copy || space - copy >= index_size(extent);
+}
+
 static bool checkpoint_is_due(toon_store *store) {
     struct extent extent;
     if (atomic_load(&store->read_only) || !look_at_extent(store, &extent))
@@ -185,7 +194,8 @@ static bool checkpoint_is_due(toon_store *store) {
     if (store->care.checkpoint_at == 0)
         store->care.checkpoint_at =
             next_checkpoint(atomic_load(&store->care.indexed), &extent);
-    return extent.log >= store->care.checkpoint_at;
+    return extent.log >= store->care.checkpoint_at &&
+           has_room_for_index(store, &extent);
 }
 
 /* ------------------------------------------------------------------ pauses */
@@ -337,6 +347,9 @@ static void set_next_look(toon_store *store) {
 static void look_at_space(toon_store *store, const toon_compaction *compaction,
                           struct pace *pace) {
     struct extent extent;
+    toon_lock_writer(store);
+    store->care.copy.taken = toon_log_taken(compaction->into->log);
+    toon_unlock_writer(store);
     if (!look_at_extent(store, &extent))
         return;
     if (extent.log < compaction->at || extent.log < compaction->start)
@@ -393,14 +406,28 @@ int64_t toon_note_written(toon_store *store, size_t bytes) {
     return next - now;
 }
 
+bool toon_is_held_still(toon_store *store, toon_written written) {
+    const struct care *care = &store->care;
+    struct extent extent;
+    /* The brake was set before this change: now there may be more live. */
+    if (!atomic_load(&care->compacting) && look_at_extent(store, &extent))
+        set_brake(store, &extent, room_left(&extent, extent.live));
+    return toon_is_held_back(store, written);
+}
+
 void toon_wait_for_space(toon_store *store, size_t bytes) {
+    const struct care *care = &store->care;
+    const int64_t step = (int64_t)HOLD_MAX_MS * 1000000;
+    uint64_t compactions = atomic_load(&care->compactions);
     if (bytes == 0)
         return;
-    int64_t most =
-        (int64_t)HOLD_MAX_MS * 1000000 * (int64_t)(bytes / HOLD_BYTES + 1);
+    int64_t most = step * (int64_t)(bytes / HOLD_BYTES + 1);
     int64_t wait = toon_note_written(store, bytes);
-    if (wait > 1000000)
-        sleep_ns(wait < most ? wait : most);
+    if (wait > most)
+        wait = most;
+    for (; wait > 1000000 && compactions == atomic_load(&care->compactions);
+         wait -= step)
+        sleep_ns(wait < step ? wait : step);
 }
 
 /* -------------------------------------------------------------- compaction */
@@ -439,7 +466,7 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
         if (!toon_pause_begin(&compaction->pause))
             return TOON_CONFLICT;
         toon_point point = toon_point_of(compaction->from);
-        store->care.copy.taken = compaction->into->log->allocated;
+        store->care.copy.taken = toon_log_taken(compaction->into->log);
         uint64_t base = compaction->from->log->base + point.rows;
         unsigned shift = tries < MARGIN_SHIFT_MAX ? tries : MARGIN_SHIFT_MAX;
         if (tries > 0) /* who writes now, writes on */
@@ -464,11 +491,13 @@ static toon_err catch_up(toon_store *store, toon_compaction *compaction,
 }
 
 /* A full disk: what the log has reserved is room for the copy, but for the
- * deletions that come meanwhile. */
+ * deletions that come meanwhile; and so is its index, which ends with it. */
 static void give_room(toon_store *store) {
     enum { FOR_DELETIONS = 8 }; /* one part in so many */
 
     toon_lock_writer(store);
+    if (toon_dir_unlink(&store->dir, TOON_INDEX_NAME) == TOON_OK)
+        atomic_store(&store->care.indexed, 0);
     if (toon_epoch_enter()) {
         (void)toon_write_locked(store); /* or it would lose its blocks */
         toon_log *log = atomic_load(&store->volume)->log;
@@ -489,9 +518,10 @@ uint64_t toon_copy_size(uint64_t live) {
     return live + live / 16;
 }
 
-/* From now on writers leave the copy what it needs. */
-static bool claim_for_copy(toon_store *store,
-                           const toon_compaction *compaction) {
+/* From now on writers leave the copy what it needs. *tight: there is room for
+ * it, but there may be too little for both. */
+static bool claim_for_copy(toon_store *store, const toon_compaction *compaction,
+                           bool *tight) {
     enum { TIMES = 3 }; /* more than that is room for both */
 
     struct extent extent;
@@ -500,10 +530,11 @@ static bool claim_for_copy(toon_store *store,
     bool ok = look_at_extent(store, &extent);
     if (ok) {
         struct care *care = &store->care;
-        care->tight = toon_dir_space(&store->dir) / TIMES < extent.live;
+        uint64_t space = toon_dir_space(&store->dir);
         care->copy.from = extent.log;
         care->copy.size = toon_copy_size(extent.live);
         care->copy.taken = 0;
+        *tight = space / TIMES < extent.live && space >= care->copy.size;
     }
     toon_pause_end(&compaction->pause);
     return ok;
@@ -514,17 +545,23 @@ static bool claim_for_copy(toon_store *store,
  * wait, so that nobody finds room taken and does not know by whom. */
 static void reserve_for_copy(toon_store *store,
                              const toon_compaction *compaction) {
-    const uint64_t step = (uint64_t)4 << 20;
+    const uint64_t step_min = (uint64_t)4 << 20;
+
+    enum { STEPS = 256 };
+
     struct care *care = &store->care;
     toon_log *log = compaction->into->log;
-    if (!claim_for_copy(store, compaction) || !care->tight)
+    bool more;
+    if (!claim_for_copy(store, compaction, &more))
         return;
+    uint64_t step = care->copy.size / STEPS;
+    if (step < step_min)
+        step = step_min;
     uint64_t size = 0;
-    bool more = true;
     while (more && toon_pause_begin(&compaction->pause)) {
         size = care->copy.size - size > step ? size + step : care->copy.size;
         more = toon_log_reserve(log, size) && size < care->copy.size;
-        care->copy.taken = log->allocated;
+        care->copy.taken = toon_log_taken(log);
         toon_pause_end(&compaction->pause);
     }
 }
@@ -555,11 +592,12 @@ static void take_room_back(toon_store *store) {
 
 /* Here, and not by whoever writes next: to unmap and to close a large file
  * takes long. */
-static void free_replaced(toon_volume *old) {
+static void free_replaced(toon_store *store, toon_volume *old) {
     if (old == NULL)
         return;
     toon_epoch_retire(nothing, NULL);
     toon_epoch_drain(); /* no reader is left */
+    toon_pins_settle(store);
     toon_volume_free(old);
 }
 
@@ -568,7 +606,7 @@ static void free_replaced(toon_volume *old) {
 static void give_up_copy(toon_store *store, toon_compaction *compaction,
                          toon_err err) {
     struct care *care = &store->care;
-    if (err == TOON_FULL && care->tight)
+    if (err == TOON_FULL)
         atomic_store(&care->making_room, true);
     toon_lock_writer(store);
     care->copy.taken = 0; /* before it is free: too little, not too much */
@@ -599,7 +637,7 @@ static toon_err compact_once(toon_store *store) {
             err = catch_up(store, &compaction, &pace);
         if (err == TOON_OK)
             begin_anew(store);
-        free_replaced(compaction.replaced);
+        free_replaced(store, compaction.replaced);
         give_up_copy(store, &compaction, err);
     }
     atomic_store(&care->hold_rate, 0);
@@ -636,9 +674,9 @@ static void note_failure(toon_store *store, toon_err err, uint64_t dead,
 /* Row numbers grew by a digit; the log was cleared; or others took the room,
  * which they cannot the next time. */
 static bool is_worth_a_try(toon_store *store, toon_err err, bool starved) {
-    struct care *care = &store->care;
+    const struct care *care = &store->care;
     if (err == TOON_FULL)
-        return !starved && care->tight;
+        return !starved;
     if (err == TOON_CONFLICT)
         return !atomic_load(&care->cancel) && !atomic_load(&store->read_only);
     return err == TOON_TOO_LARGE;

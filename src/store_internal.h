@@ -56,14 +56,15 @@ struct care {
     uint64_t retry_log; /* after a failure, not before the log is so long … */
     uint64_t retry_dead; /* … or, on a full disk, has so much garbage, … */
     int64_t retry_ns;    /* … or it is so late, by the monotonic clock */
-    bool tight;          /* the disk, when the compaction began */
-    struct {             /* the writer's: what a compaction needs of the disk */
-        uint64_t from;   /* what is written past this is copied, too; 0: none */
-        uint64_t size;   /* of the rest's copy, at most */
-        uint64_t taken;  /* of the disk, by the copy */
-        uint64_t freed;  /* it is the log now: it and the free space together
+
+    struct {            /* the writer's: what a compaction needs of the disk */
+        uint64_t from;  /* what is written past this is copied, too; 0: none */
+        uint64_t size;  /* of the rest's copy, more or less */
+        uint64_t taken; /* of the disk, by the copy */
+        uint64_t freed; /* it is the log now: it and the free space together
                             when the old one has gone; 0: not so */
     } copy;
+
     toon_err told_failure;  /* the last one that was told of */
     uint64_t checkpoint_at; /* length of the log that wants a new index */
     uint64_t covered;       /* by the index that is being written */
@@ -137,6 +138,10 @@ struct toon_store {
     bool keeper_stop;
 
     struct care care;
+
+    pthread_mutex_t pins_lock;
+    struct toon_pin *pins; /* of values that lie in a log */
+    uint64_t pins_round;   /* of toon_pins_settle() */
 
     _Atomic uint64_t copy_stops; /* calls of toon_copy_stop() */
     _Atomic uint64_t changes, keys_expired, torn_bytes;
@@ -289,13 +294,17 @@ static inline bool toon_is_held_back(toon_store *store, toon_written written) {
            atomic_load_explicit(&care->low, memory_order_relaxed);
 }
 
+/* In that case: also by what is known now? Without locks. */
+bool toon_is_held_still(toon_store *store, toon_written written);
+
 /* For how long so many bytes are enough then, in ns; at most a second. */
 int64_t toon_space_delay(const toon_store *store, size_t bytes);
 
 /* Adds that to what all writers have to wait for, which it returns. */
 int64_t toon_note_written(toon_store *store, size_t bytes);
 
-/* Without locks: who wrote so many bytes waits a little. */
+/* Without locks: who wrote so many bytes waits a little, but not for longer
+ * than a compaction takes. */
 void toon_wait_for_space(toon_store *store, size_t bytes);
 
 void toon_stat_care(toon_store *store, toon_stats *out);
@@ -329,6 +338,11 @@ toon_blob *toon_cached(const toon_store *store, toon_slice key, uint64_t hash,
 toon_err toon_load_blob(toon_store *store, toon_slice key, uint64_t hash,
                         toon_blob **out);
 
+/* In an epoch. Decodes the value of a record that has all of it. */
+toon_err toon_blob_of_whole(const toon_log *log, uint64_t offset,
+                            const toon_record *record, toon_slice key,
+                            uint64_t hash, toon_blob **out);
+
 /* In an epoch. Decodes the value of a record that was found. */
 toon_err toon_blob_of_hit(const toon_volume *volume, const toon_hit *hit,
                           toon_slice key, uint64_t hash, bool gathered,
@@ -354,6 +368,15 @@ toon_err toon_confirm_read(const toon_volume *volume, toon_err err);
 toon_err toon_with_slot(toon_store *store, const toon_volume *volume,
                         uint64_t generation, toon_slot slot,
                         toon_use_hit_fn *use, void *arg);
+
+/* ------------------------------------------- pinned values (store_pin.c) */
+
+void toon_pins_init(toon_store *store);
+void toon_pins_free(toon_store *store); /* those that are left stay good */
+
+/* Once nobody can pin a value of an old log any more: reads those that are in
+ * one. Without locks. */
+void toon_pins_settle(toon_store *store);
 
 /* -------------------------------------------- expiry (store_change.c) */
 

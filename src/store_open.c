@@ -110,6 +110,7 @@ static void init_locks(toon_store *store) {
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&store->keeper_wake, &attr);
     (void)pthread_condattr_destroy(&attr);
+    toon_pins_init(store);
     toon_care_init(store);
 }
 
@@ -132,6 +133,7 @@ static void free_store(toon_store *store) {
         free(watcher);
         watcher = next;
     }
+    toon_pins_free(store);
     toon_volume_free(atomic_load(&store->volume));
     toon_cache_free(store->cache);
     toon_key_order_free(store->order);

@@ -23,18 +23,18 @@ static bool is_whole(const toon_record *record) {
 }
 
 /* The usual case: one record holds all of it. */
-static toon_err blob_of_record(const toon_volume *volume, const toon_hit *hit,
-                               toon_slice key, uint64_t hash, toon_blob **out) {
+toon_err toon_blob_of_whole(const toon_log *log, uint64_t offset,
+                            const toon_record *record, toon_slice key,
+                            uint64_t hash, toon_blob **out) {
     size_t size;
-    uint64_t offset = toon_payload_offset(hit->payload);
-    if (!toon_record_value_size(&hit->record, &size))
-        return toon_volume_damaged(volume, offset);
+    if (!is_whole(record) || !toon_record_value_size(record, &size))
+        return toon_line_damaged(log, offset);
     toon_blob *blob = toon_blob_new(key, hash, size);
     if (blob == NULL)
         return toon_fail_memory();
-    if (!toon_record_value(&hit->record, toon_blob_data(blob))) {
+    if (!toon_record_value(record, toon_blob_data(blob))) {
         toon_blob_release(blob);
-        return toon_volume_damaged(volume, offset);
+        return toon_line_damaged(log, offset);
     }
     *out = blob;
     return TOON_OK;
@@ -68,7 +68,8 @@ toon_err toon_blob_of_hit(const toon_volume *volume, const toon_hit *hit,
     if (hit->damaged)
         return toon_volume_damaged(volume, toon_payload_offset(hit->payload));
     if (is_whole(&hit->record))
-        err = blob_of_record(volume, hit, key, hash, out);
+        err = toon_blob_of_whole(volume->log, toon_payload_offset(hit->payload),
+                                 &hit->record, key, hash, out);
     else
         err = blob_of_pieces(volume, hit, key, hash, gathered, out);
     if (err == TOON_OK) {

@@ -41,7 +41,7 @@ static void publish_locked(toon_store *store, toon_volume *fresh) {
     uint64_t space = toon_dir_space(&store->dir);
     if (store->care.copy.from > 0 && space < UINT64_MAX / 2)
         store->care.copy.freed =
-            space + old->log->allocated + fresh->log->allocated;
+            space + toon_log_taken(old->log) + toon_log_taken(fresh->log);
     store->care.copy.from = 0;
 }
 
@@ -109,6 +109,7 @@ static toon_err swap_empty_locked(toon_store *store) {
     if (err != TOON_OK)
         return give_up_empty(store, fresh, renamed, err);
     publish_locked(store, fresh);
+    atomic_store(&store->care.last_result, TOON_OK); /* of what is gone */
     store->dir_unsynced = false;
     toon_epoch_retire(retire_volume, old);
     (void)toon_dir_unlink(&store->dir, TOON_INDEX_NAME);
@@ -154,6 +155,7 @@ toon_err toon_clear(toon_store *store) {
     if (err == TOON_OK && store->cache != NULL)
         toon_cache_clear(store->cache);
     toon_epoch_drain(); /* gives the old log's space back now */
+    toon_pins_settle(store);
     if (err == TOON_OK && store->care.runs)
         toon_care_look(store); /* what it waits for was of the old log */
     toon_notify(store);

@@ -188,9 +188,10 @@ TOON_API toon_err toon_open(const char *dir, const toon_options *options,
 
 /*
  * Syncs, writes the index, unlocks, frees. Returns the first failure of a
- * write or sync that the store ever met, so that nobody can miss it. The
- * store is gone afterwards whatever is returned. Values that are still
- * pinned stay readable until they are released. NULL is allowed.
+ * write or sync that the store ever met, so that nobody can miss it; not that
+ * the disk was full, of which whoever wrote was told. The store is gone
+ * afterwards whatever is returned. Values that are still pinned stay readable
+ * until they are released. NULL is allowed.
  */
 TOON_API toon_err toon_close(toon_store *store);
 
@@ -230,6 +231,28 @@ TOON_API void toon_value_release(toon_value *value);
 
 /* Another pin on the same bytes; both must be released. */
 TOON_API void toon_value_share(const toon_value *value, toon_value *out);
+
+typedef struct toon_pinned {
+    size_t size; /* of the value, bytes */
+    toon_meta meta;
+    void *blob, *line; /* the library's own */
+} toon_pinned;
+
+/*
+ * The value as it is now, to be read later or never: a long one is not looked
+ * at before that, however long it is. What it is stays readable, and the same,
+ * until toon_pinned_release(), whatever happens to the key. Errors as
+ * toon_get(), but damage of a long value is found when it is read.
+ */
+TOON_API toon_err toon_pin_value(toon_store *store, toon_slice key,
+                                 toon_pinned *out);
+
+/* The value, as from toon_get(). Any thread. TOON_CORRUPT, TOON_IO,
+ * TOON_NO_MEMORY. */
+TOON_API toon_err toon_pinned_get(const toon_pinned *pinned, toon_value *out);
+
+/* A zeroed or released one is allowed. Before or after toon_close(). */
+TOON_API void toon_pinned_release(toon_pinned *pinned);
 
 /*
  * Copies the first min(size, capacity) bytes of the value to `buffer`, sets

@@ -44,6 +44,8 @@ toon_volume *toon_volume_new(toon_log *log, uint64_t seed, uint64_t generation,
 void toon_volume_free(toon_volume *volume) {
     if (volume == NULL)
         return;
+    if (volume->log != NULL)
+        toon_log_shrink(volume->log);
     toon_log_free(volume->log);
     toon_slot_map_free(volume->table);
     toon_facts_free(volume->facts);
@@ -55,13 +57,13 @@ void toon_hit_free(toon_hit *hit) {
     toon_buf_free(&hit->own);
 }
 
-toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
-    const char *path = volume->log->file.path;
+toon_err toon_line_damaged(const toon_log *log, uint64_t offset) {
+    const char *path = log->file.path;
     toon_where where = {path, (int64_t)offset, 0};
-    toon_slice view = toon_log_view(volume->log, offset, 0);
+    toon_slice view = toon_log_view(log, offset, 0);
     char type;
     size_t size;
-    if (toon_record_is_foreign(view, volume->log->salt, &type, &size))
+    if (toon_record_is_foreign(view, log->salt, &type, &size))
         return toon_fail(TOON_VERSION, where,
                          "%s: the record at offset %llu is of type %c, which "
                          "this program does not know; nothing was written: "
@@ -70,6 +72,10 @@ toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
     return toon_fail(TOON_CORRUPT, where,
                      "%s: damaged record at offset %llu; run tst check", path,
                      (unsigned long long)offset);
+}
+
+toon_err toon_volume_damaged(const toon_volume *volume, uint64_t offset) {
+    return toon_line_damaged(volume->log, offset);
 }
 
 /* ---------------------------------------------------------- one record */
@@ -84,17 +90,16 @@ static bool may_be_trusted(const toon_record *record) {
     return record->expires_ms == 0 && !carries_no_value(record->type);
 }
 
-static bool parse_line(const toon_volume *volume, toon_slice bytes,
-                       size_t length, toon_look look, toon_record *out) {
+static bool parse_line(const toon_log *log, toon_slice bytes, size_t length,
+                       toon_look look, toon_record *out) {
     bool trusted = look == TOON_LOOK_META && length > LONG_RECORD;
     if (trusted && toon_record_parse_trusted(bytes, out) != RECORD_OK)
         return false;
     if (trusted && may_be_trusted(out))
         return true;
     if (length > 0)
-        return toon_record_parse_line(bytes, volume->log->salt, out) ==
-               RECORD_OK;
-    return toon_record_parse(bytes, volume->log->salt, out) == RECORD_OK;
+        return toon_record_parse_line(bytes, log->salt, out) == RECORD_OK;
+    return toon_record_parse(bytes, log->salt, out) == RECORD_OK;
 }
 
 /*
@@ -102,21 +107,25 @@ static bool parse_line(const toon_volume *volume, toon_slice bytes,
  * from the mapping; what does not parse there (a page that the disk failed to
  * give reads as zeros) is read again by a call, which knows the error.
  */
-static toon_err load_at(const toon_volume *volume, uint64_t offset,
-                        size_t length, toon_look look, toon_hit *hit) {
-    const toon_log *log = volume->log;
+static toon_err load_at(const toon_log *log, uint64_t offset, size_t length,
+                        toon_look look, toon_hit *hit) {
     toon_slice view = toon_log_view(log, offset, length);
-    if (view.data != NULL &&
-        parse_line(volume, view, length, look, &hit->record))
+    if (view.data != NULL && parse_line(log, view, length, look, &hit->record))
         return TOON_OK;
     hit->own.size = 0;
     toon_err err = toon_log_read(log, offset, length, &hit->own);
     if (err != TOON_OK)
         return err;
-    if (parse_line(volume, toon_buf_slice(&hit->own), length, look,
-                   &hit->record))
+    if (parse_line(log, toon_buf_slice(&hit->own), length, look, &hit->record))
         return TOON_OK;
     return TOON_CORRUPT;
+}
+
+toon_err toon_line_load(const toon_log *log, uint64_t offset, size_t size,
+                        toon_hit *out) {
+    *out = (toon_hit){.payload = toon_payload_at(offset)};
+    toon_err err = load_at(log, offset, size, TOON_LOOK_WHOLE, out);
+    return err == TOON_CORRUPT ? toon_line_damaged(log, offset) : err;
 }
 
 static toon_err load_gathered(const toon_volume *volume, uint64_t offset,
@@ -158,7 +167,7 @@ static toon_err load(const toon_volume *volume, uint64_t offset, size_t length,
     bool given = length > 0;
     if (!given)
         length = known_length(volume, offset);
-    toon_err err = load_at(volume, offset, length, look, hit);
+    toon_err err = load_at(volume->log, offset, length, look, hit);
     if (err == TOON_OK && !given && length == 0)
         remember_length(volume, offset, hit->record.size);
     return err;

@@ -120,6 +120,14 @@ toon_err toon_volume_find(const toon_volume *volume, toon_slice key,
 toon_err toon_volume_load(const toon_volume *volume, uint64_t payload,
                           toon_look look, bool gathered, toon_hit *out);
 
+/* The whole record of `size` bytes at `offset` of a log that need not be a
+ * volume's any more. TOON_CORRUPT, TOON_NO_MEMORY, TOON_IO. */
+toon_err toon_line_load(const toon_log *log, uint64_t offset, size_t size,
+                        toon_hit *out);
+
+/* What toon_volume_damaged() says, of such a log. */
+toon_err toon_line_damaged(const toon_log *log, uint64_t offset);
+
 /*
  * Is it a record that a slot of this hash can point at? If not, other bytes
  * stand where its own stood (a page in the wrong place; or a long record, of

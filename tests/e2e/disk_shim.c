@@ -1,6 +1,7 @@
 /*
  * disk_shim.c - preloaded into tstd (LD_PRELOAD): a disk that fails its syncs
- * from some moment on, or is the process's end in the middle of a call.
+ * from some moment on, or is the process's end in the middle of a call, or
+ * cannot reserve blocks.
  *
  * DISK_SHIM_DIR names the directory whose files are meant, as /proc shows it;
  * DISK_SHIM_CONTROL a file of the words below, which the test writes to while
@@ -25,6 +26,7 @@ struct control {
     _Atomic int syncs_failed;
     _Atomic int last_call; /* the n-th call from now on is the last; 0: none */
     _Atomic int how;       /* LAST_... */
+    _Atomic int no_blocks; /* none can be reserved */
 };
 
 enum { LAST_BEFORE, LAST_AFTER, LAST_HALF };
@@ -141,6 +143,10 @@ int fallocate64(int fd, int mode, off_t offset, off_t size);
 
 int fallocate64(int fd, int mode, off_t offset, off_t size) {
     REAL(allocate_fn *, "fallocate64");
+    if (atomic_load(&control->no_blocks) && is_meant(fd)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
     int last = is_last(fd);
     int result = call(fd, mode, offset, size);
     if (last)

@@ -242,14 +242,15 @@ class Server:
 
 class DiskShim:
     """disk_shim.c, and what it is told: a disk under `data` that fails its
-    syncs, or is tstd's end in the middle of a call."""
+    syncs, or is tstd's end in the middle of a call, or cannot reserve blocks."""
 
     BEFORE, AFTER, HALF = range(3)  # of the call that is the last
-    WORDS = struct.Struct("=4i")  # sync_errno, syncs_failed, last_call, how
+    # sync_errno, syncs_failed, last_call, how, no_blocks
+    WORDS = struct.Struct("=5i")
 
     def __init__(self, path, data):
         with open(path, "wb") as file:
-            file.write(self.WORDS.pack(0, 0, 0, 0))
+            file.write(self.WORDS.pack(0, 0, 0, 0, 0))
         with open(path, "r+b") as file:
             self.words = mmap.mmap(file.fileno(), self.WORDS.size)
         self.env = dict(
@@ -259,8 +260,8 @@ class DiskShim:
             DISK_SHIM_DIR=os.path.realpath(data),
         )
 
-    def tell(self, sync_errno=0, last_call=0, how=BEFORE):
-        self.words[:] = self.WORDS.pack(sync_errno, 0, last_call, how)
+    def tell(self, sync_errno=0, last_call=0, how=BEFORE, no_blocks=0):
+        self.words[:] = self.WORDS.pack(sync_errno, 0, last_call, how, no_blocks)
 
     @property
     def syncs_failed(self):

@@ -46,6 +46,7 @@ static void an_append_leaves_the_base_alone(void **state) {
     buffer b;
     toon_value base = value_of("base");
     buffer_init(&b);
+    buffer_set_base_size(&b, base.size);
     buffer_set_base(&b, &base);
     assert_true(buffer_append(&b, toon_str("+1")));
     assert_false(b.whole);
@@ -63,6 +64,7 @@ static void a_write_makes_it_whole(void **state) {
     buffer b;
     toon_value base = value_of("base");
     buffer_init(&b);
+    buffer_set_base_size(&b, base.size);
     buffer_set_base(&b, &base);
     assert_true(buffer_append(&b, toon_str("tail")));
     assert_true(buffer_write(&b, 1, toon_str("X")));
@@ -104,6 +106,7 @@ static void what_was_appended_elsewhere_comes_before_ours(void **state) {
     toon_value base = value_of("base");
     toon_value newer = value_of("base+1+other");
     buffer_init(&b);
+    buffer_set_base_size(&b, base.size);
     buffer_set_base(&b, &base);
     assert_true(buffer_append(&b, toon_str("+1")));
     buffer_committed(&b);
@@ -121,6 +124,7 @@ static void another_value_is_no_growth(void **state) {
     toon_value shorter = value_of("bas");
     toon_value other = value_of("bose and more");
     buffer_init(&b);
+    buffer_set_base_size(&b, base.size);
     buffer_set_base(&b, &base);
     assert_false(buffer_rebase(&b, &shorter, false));
     assert_false(buffer_rebase(&b, &other, false));
@@ -152,6 +156,7 @@ static void slices_end_where_the_content_does(void **state) {
     struct iovec slices[2];
     toon_value base = value_of("base");
     buffer_init(&b);
+    buffer_set_base_size(&b, base.size);
     buffer_set_base(&b, &base);
     assert_true(buffer_append(&b, toon_str("tail")));
     assert_int_equal(buffer_slices(&b, 2, 4, slices), 2);
@@ -209,6 +214,7 @@ static void random_changes_match_a_model(void **state) {
         toon_value base = value_of("the start");
         memcpy(model, base.data, size);
         buffer_init(&b);
+        buffer_set_base_size(&b, base.size);
         buffer_set_base(&b, &base);
         for (int step = 0; step < STEPS; step++) {
             random_step(&b, model, &size);

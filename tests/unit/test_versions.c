@@ -67,6 +67,23 @@ static toon_err fake_get(void *self, toon_slice key, toon_value *out) {
     return TOON_OK;
 }
 
+static toon_err fake_pin_value(void *self, toon_slice key, toon_pinned *out) {
+    (void)self;
+    (void)key;
+    *out = (toon_pinned){3, look(), NULL, &store};
+    return TOON_OK;
+}
+
+static toon_err fake_pinned_get(const toon_pinned *pinned, toon_value *out) {
+    assert_ptr_equal(pinned->line, &store);
+    *out = (toon_value){"abc", 3, pinned->meta, NULL};
+    return TOON_OK;
+}
+
+static void fake_pinned_release(toon_pinned *pinned) {
+    *pinned = (toon_pinned){0};
+}
+
 static toon_err fake_set(void *self, toon_slice key, toon_slice value,
                          const toon_set_options *options) {
     (void)self;
@@ -125,6 +142,9 @@ static void move_and_tell_later(void) {
 }
 
 static const backend_ops ops = {.get = fake_get,
+                                .pin_value = fake_pin_value,
+                                .pinned_get = fake_pinned_get,
+                                .pinned_release = fake_pinned_release,
                                 .stat = fake_stat,
                                 .set = fake_set,
                                 .reserve = fake_reserve,
