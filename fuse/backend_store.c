@@ -8,8 +8,7 @@ static toon_err store_get(void *store, toon_slice key, toon_value *out) {
     return toon_get(store, key, out);
 }
 
-static toon_err store_pin_value(void *store, toon_slice key,
-                                toon_pinned *out) {
+static toon_err store_pin_value(void *store, toon_slice key, toon_pinned *out) {
     return toon_pin_value(store, key, out);
 }
 

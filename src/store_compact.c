@@ -518,12 +518,17 @@ uint64_t toon_copy_size(uint64_t live) {
     return live + live / 16;
 }
 
+/* May there be too little room for a copy and for what is written meanwhile? */
+static bool is_tight(uint64_t space, uint64_t live) {
+    enum { TIMES = 3 };
+
+    return space / TIMES < live;
+}
+
 /* From now on writers leave the copy what it needs. *tight: there is room for
  * it, but there may be too little for both. */
 static bool claim_for_copy(toon_store *store, const toon_compaction *compaction,
                            bool *tight) {
-    enum { TIMES = 3 }; /* more than that is room for both */
-
     struct extent extent;
     if (!toon_pause_begin(&compaction->pause))
         return false;
@@ -534,7 +539,7 @@ static bool claim_for_copy(toon_store *store, const toon_compaction *compaction,
         care->copy.from = extent.log;
         care->copy.size = toon_copy_size(extent.live);
         care->copy.taken = 0;
-        *tight = space / TIMES < extent.live && space >= care->copy.size;
+        *tight = is_tight(space, extent.live) && space >= care->copy.size;
     }
     toon_pause_end(&compaction->pause);
     return ok;
@@ -606,8 +611,16 @@ static void free_replaced(toon_store *store, toon_volume *old) {
 static void give_up_copy(toon_store *store, toon_compaction *compaction,
                          toon_err err) {
     struct care *care = &store->care;
-    if (err == TOON_FULL)
-        atomic_store(&care->making_room, true);
+    struct extent extent;
+    if (err == TOON_FULL && compaction->into != NULL &&
+        look_at_extent(store, &extent)) {
+        uint64_t taken = toon_log_taken(compaction->into->log);
+        uint64_t space = toon_dir_space(&store->dir);
+        care->tight =
+            space < UINT64_MAX && is_tight(space + taken, extent.live);
+        if (care->tight)
+            atomic_store(&care->making_room, true);
+    }
     toon_lock_writer(store);
     care->copy.taken = 0; /* before it is free: too little, not too much */
     toon_unlock_writer(store);
@@ -676,7 +689,7 @@ static void note_failure(toon_store *store, toon_err err, uint64_t dead,
 static bool is_worth_a_try(toon_store *store, toon_err err, bool starved) {
     const struct care *care = &store->care;
     if (err == TOON_FULL)
-        return !starved;
+        return !starved && care->tight;
     if (err == TOON_CONFLICT)
         return !atomic_load(&care->cancel) && !atomic_load(&store->read_only);
     return err == TOON_TOO_LARGE;

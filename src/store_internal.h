@@ -57,6 +57,8 @@ struct care {
     uint64_t retry_dead; /* … or, on a full disk, has so much garbage, … */
     int64_t retry_ns;    /* … or it is so late, by the monotonic clock */
 
+    bool tight; /* the disk, for the last copy that found no room */
+
     struct {            /* the writer's: what a compaction needs of the disk */
         uint64_t from;  /* what is written past this is copied, too; 0: none */
         uint64_t size;  /* of the rest's copy, more or less */

@@ -373,7 +373,7 @@ class SmallDisk(FullTest):
 
     def test_a_third_of_the_disk_is_overwritten_for_longer_than_it(self):
         server = self.small_server()
-        self.overwrite_a_third(server, 600)
+        self.overwrite_a_third(server, 60 if harness.SMALL else 600)
         self.stop(server)
         self.check(server)
 
@@ -381,7 +381,8 @@ class SmallDisk(FullTest):
         """A part of the disk, by values of all sizes: what is live grows and
         shrinks while compactions begin, end and give their space back."""
         size = DISK_MB * MB * percent // 100 // 40
-        writers = [Overwriter(server, seed, size, 2000) for seed in range(4)]
+        changes = 100 if harness.SMALL else 2000
+        writers = [Overwriter(server, seed, size, changes) for seed in range(4)]
         for writer in writers:
             writer.start()
         there = {}
@@ -413,7 +414,7 @@ class SmallDisk(FullTest):
             with server.client() as client:
                 for number in range(24):
                     client.set("other%d" % number, text_of("other", part))
-                for number in range(40):
+                for number in range(10 if harness.SMALL else 40):
                     value = b"%d " % number * (size // 4)
                     self.assert_refused_at_most_for_a_while(
                         client, "SET", "large", value[:size]
